@@ -1,0 +1,82 @@
+"""Helm's output as objects."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from xwiki_stack import proc, repo
+from xwiki_stack.errors import IntentError, StackError
+
+RELEASE = "xwiki-stack"
+"""The release name, one per environment namespace."""
+
+Manifest = dict[str, Any]
+Values = Path | dict[str, Any]
+
+
+def helm_template(
+    chart: Path = repo.ROOT,
+    values: Sequence[Values] = (),
+    release: str = RELEASE,
+    namespace: str = "wiki-local",
+    *,
+    helm: Path | str = "helm",
+    show_only: Sequence[str] = (),
+) -> list[Manifest]:
+    """Render a chart with values files or dicts, the later winning, into its objects.
+
+    Raises IntentError with Helm's own words when the chart refuses the values.
+    """
+    text = helm_template_text(chart, values, release, namespace, helm=helm, show_only=show_only)
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
+def helm_template_text(
+    chart: Path = repo.ROOT,
+    values: Sequence[Values] = (),
+    release: str = RELEASE,
+    namespace: str = "wiki-local",
+    *,
+    helm: Path | str = "helm",
+    show_only: Sequence[str] = (),
+) -> str:
+    """As `helm_template`, but the bytes Helm printed."""
+    with TemporaryDirectory(prefix="xwiki-stack-render-") as folder:
+        argv: list[str | Path] = [helm, "template", release, chart, "--namespace", namespace]
+        for path in values_files(values, Path(folder)):
+            argv += ["--values", path]
+        for template in show_only:
+            argv += ["--show-only", template]
+        try:
+            return proc.run(argv).out
+        except proc.CommandFailed as failed:
+            raise IntentError(explain(failed.tail), where=repo.relative(chart)) from failed
+
+
+def values_files(values: Sequence[Values], folder: Path) -> list[Path]:
+    """The values as files, dicts written to `folder`, in the order given."""
+    paths: list[Path] = []
+    for number, item in enumerate(values):
+        if isinstance(item, Path):
+            if not item.is_file():
+                raise StackError(
+                    "the values file is missing",
+                    where=repo.relative(item),
+                    next="run `xwiki-stack generate`",
+                )
+            paths.append(item)
+        else:
+            path = folder / f"values-{number}.yaml"
+            path.write_text(yaml.safe_dump(item))
+            paths.append(path)
+    return paths
+
+
+def explain(said: str) -> str:
+    """Helm's complaint without its prefixes, on one line."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    useful = [line for line in lines if not line.startswith(("Use --debug", "WARNING"))]
+    return " ".join(useful).removeprefix("Error: ") or "helm failed without a word"

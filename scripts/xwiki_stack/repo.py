@@ -1,0 +1,60 @@
+"""The only module that knows paths: of the checkout, of the cache, of what a cluster leaves."""
+
+import hashlib
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout, which is the umbrella chart. The package is installed editable, so this holds."""
+
+CACHE_VARIABLE = "XWIKI_STACK_CACHE"
+
+
+def cache() -> Path:
+    """The folder that holds all state outside the checkout; `XWIKI_STACK_CACHE` moves it."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen).expanduser().resolve() if chosen else Path.home() / ".cache" / "xwiki-stack"
+
+
+def state(cluster: str) -> Path:
+    """The folder of one kind cluster: its kubeconfig, pid files and port-forward log."""
+    return cache() / "clusters" / cluster
+
+
+def logs() -> Path:
+    """The folder of step logs, the newest run's files overwriting the older ones'."""
+    return cache() / "logs"
+
+
+def relative(path: Path) -> str:
+    """`path` as a reader of the checkout would write it; absolute if it lies outside."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+def digest(*parts: Path | str | bytes) -> str:
+    """The content key of an artefact: 16 hex digits of a SHA-256 over its inputs.
+
+    Files count with their content and executable bit, folders with every file below them by
+    relative name, so that the key is the same in every clone. Python's own caches do not count.
+    """
+    total = hashlib.sha256()
+    for part in parts:
+        for label, content in _entries(part):
+            total.update(f"{len(label)}:{label}:{len(content)}:".encode())
+            total.update(content)
+    return total.hexdigest()[:16]
+
+
+def _entries(part: Path | str | bytes) -> list[tuple[str, bytes]]:
+    if isinstance(part, str):
+        return [("text", part.encode())]
+    if isinstance(part, bytes):
+        return [("bytes", part)]
+    if part.is_dir():
+        files = sorted(p for p in part.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        return [(_label(p, p.relative_to(part).as_posix()), p.read_bytes()) for p in files]
+    return [(_label(part, part.name), part.read_bytes())]
+
+
+def _label(path: Path, name: str) -> str:
+    return f"{name}{'*' if os.access(path, os.X_OK) else ''}"
