@@ -5,6 +5,7 @@ ended, its temporary folder is dropped, nothing half-made stays. Daemons are spa
 remembered by pid *and* start time, so that a recycled pid is never mistaken for ours.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -34,7 +35,7 @@ class Result:
     err: str
 
 
-class CommandFailed(MachineError):
+class CommandFailed(MachineError):  # noqa: N818 - it reads as what happened
     """A program ended with an error; `tail` holds the last lines it said."""
 
     def __init__(self, argv: Sequence[str], code: int, tail: str, log: Path | None = None) -> None:
@@ -80,11 +81,9 @@ def run(
         for reader in readers:
             reader.start()
         if data is not None and child.stdin is not None:
-            try:
+            # A program may end without reading all; its exit code tells why.
+            with contextlib.suppress(BrokenPipeError), child.stdin:
                 child.stdin.write(data)
-                child.stdin.close()
-            except BrokenPipeError:
-                pass  # the program ended without reading; its exit code tells why
         code = child.wait(timeout=timeout)
         for reader in readers:
             reader.join(timeout=5)
@@ -98,70 +97,50 @@ def run(
         _end_group(child.pid)
         raise
     finally:
+        child.wait()
         with _lock:
             _running.discard(child.pid)
         sink.close()
-    result = Result(
-        tuple(words), code, sink.mask(b"".join(out), keep=True), sink.mask(b"".join(err), keep=True)
-    )
+    said, complained = (b"".join(lines).decode(errors="replace") for lines in (out, err))
     if check and code != 0:
-        tail = sink.mask((result.err or result.out).encode())
-        raise CommandFailed([sink.mask(w.encode()) for w in words], code, tail, log)
-    return result
+        tail = sink.mask(complained or said)
+        raise CommandFailed([sink.mask(word) for word in words], code, tail, log)
+    return Result(tuple(words), code, said, complained)
 
 
 def pipe(first: Argv, second: Argv, *, log: Path | None = None) -> None:
     """`first | second`, with both exit codes checked.
 
-    Raises CommandFailed for the program that failed, the first one before the second.
+    Raises CommandFailed for the program that failed, the consumer before the producer.
     """
-    left = [str(word) for word in first]
-    right = [str(word) for word in second]
-    sink = log.open("ab") if log else subprocess.DEVNULL
-    try:
-        producer = subprocess.Popen(  # noqa: S603
-            left, stdout=subprocess.PIPE, stderr=sink, process_group=0
-        )
-        consumer = subprocess.Popen(  # noqa: S603
+    left, right = [[str(word) for word in argv] for argv in (first, second)]
+    with (log or Path(os.devnull)).open("ab") as sink:
+        producer = subprocess.Popen(left, stdout=subprocess.PIPE, stderr=sink, process_group=0)
+        consumer = subprocess.Popen(
             right, stdin=producer.stdout, stdout=sink, stderr=sink, process_group=0
         )
         if producer.stdout is not None:
             producer.stdout.close()  # so that the producer sees the consumer's death
         try:
-            codes = (producer.wait(), consumer.wait()) if consumer.wait() == 0 else (
-                _after_consumer(producer),
-                consumer.returncode,
-            )
+            if consumer.wait() != 0:
+                _end_group(producer.pid)
+            producer.wait()
         except BaseException:
             _end_group(producer.pid)
             _end_group(consumer.pid)
             raise
-    finally:
-        if log and not isinstance(sink, int):
-            sink.close()
-    for words, code in ((left, codes[0]), (right, codes[1])):
-        if code not in (0, -signal.SIGPIPE):
-            raise CommandFailed(words, code, "", log)
-    if codes[0] != 0:
-        raise CommandFailed(left, codes[0], "", log)
+    # A producer ended by its consumer's death is not the culprit.
+    for words, child in ((right, consumer), (left, producer)):
+        if child.returncode != 0:
+            raise CommandFailed(words, child.returncode, "", log)
 
 
-def _after_consumer(producer: "subprocess.Popen[bytes]") -> int:
-    try:
-        return producer.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        _end_group(producer.pid)
-        return producer.wait()
-
-
-def spawn(
-    argv: Argv, *, log: Path, pid_file: Path, env: Mapping[str, str] | None = None
-) -> int:
+def spawn(argv: Argv, *, log: Path, pid_file: Path, env: Mapping[str, str] | None = None) -> int:
     """Start a daemon that outlives us; its output goes to `log`, its identity to `pid_file`."""
     log.parent.mkdir(parents=True, exist_ok=True)
     pid_file.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
-        child = subprocess.Popen(  # noqa: S603
+        child = subprocess.Popen(
             [str(word) for word in argv],
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -211,7 +190,7 @@ def _start(
     words: list[str], *, cwd: Path | None, env: Mapping[str, str] | None, stdin: int | None
 ) -> "subprocess.Popen[bytes]":
     try:
-        child = subprocess.Popen(  # noqa: S603
+        child = subprocess.Popen(
             words,
             cwd=cwd,
             env={**os.environ, **(env or {})},
@@ -241,7 +220,7 @@ def _born(pid: int) -> str:
         return "" if fields[0] == "Z" else fields[19]
     if Path("/proc/self").exists():
         return ""
-    said = subprocess.run(  # noqa: S603
+    said = subprocess.run(
         ["ps", "-o", "lstart=", "-p", str(pid)],  # noqa: S607
         capture_output=True,
         text=True,
@@ -277,10 +256,7 @@ class _Sink:
             log.parent.mkdir(parents=True, exist_ok=True)
             self._file = log.open("ab")
 
-    def mask(self, data: bytes, *, keep: bool = False) -> str:
-        text = data.decode(errors="replace")
-        if keep:
-            return text
+    def mask(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
@@ -288,12 +264,13 @@ class _Sink:
     def drain(self, stream: IO[bytes] | None, into: list[bytes]) -> None:
         if stream is None:
             return
-        for line in iter(stream.readline, b""):
-            into.append(line)
-            with self._lock:
-                if self._file and not self._file.closed:
-                    self._file.write(self.mask(line).encode())
-                    self._file.flush()
+        with stream:
+            for line in stream:
+                into.append(line)
+                with self._lock:
+                    if self._file and not self._file.closed:
+                        self._file.write(self.mask(line.decode(errors="replace")).encode())
+                        self._file.flush()
 
     def close(self) -> None:
         with self._lock:

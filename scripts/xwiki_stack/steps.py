@@ -148,8 +148,8 @@ def _run(step: Step, board: _Board) -> Done:
     try:
         outcome = step.run(log) or "done"
     except StackError as error:
-        if str(log.path) not in str(error):
-            error.args = (f"{step.title}: {error}; log: {log.path}",)
+        log_named = str(log.path) in str(error)
+        error.args = (f"{step.title}: {error}" + ("" if log_named else f"; log: {log.path}"),)
         raise
     return Done(step.name, step.title, outcome, board.finish(step, outcome))
 
