@@ -1,0 +1,170 @@
+"""The API server, as far as we talk to it: plain objects in, plain objects out."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic import DynamicClient
+from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
+from urllib3.exceptions import HTTPError
+
+from xwiki_stack.errors import StackError, UnhealthyError
+
+Manifest = dict[str, Any]
+
+FIELD_MANAGER = "xwiki-stack"
+"""Who we are in server-side apply, so that our fields and Helm's are told apart."""
+
+
+class Kube:
+    """One cluster, named by its kubeconfig file.
+
+    Every method raises UnhealthyError when the API server does not answer, and StackError with
+    its words when it refuses.
+    """
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+        with _explained():
+            client = kubernetes.config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
+            self._core = kubernetes.client.CoreV1Api(client)
+            self._dynamic = DynamicClient(client)  # type: ignore[no-untyped-call]
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
+        """One object, or None if there is no such object."""
+        with _explained():
+            try:
+                found = self._resource(kind).get(name=name, namespace=namespace)
+            except NotFoundError:
+                return None
+            return _plain(found)
+
+    def list(self, kind: str, namespace: str | None = None, labels: str = "") -> list[Manifest]:
+        """All objects of a kind, in one namespace or in all, by label selector."""
+        with _explained():
+            found = self._resource(kind).get(namespace=namespace, label_selector=labels)
+            return list(_plain(found)["items"])
+
+    def apply(self, manifest: Manifest) -> None:
+        """Server-side apply; what others manage stays theirs, a conflict is an error."""
+        meta = manifest["metadata"]
+        with _explained():
+            self._dynamic.server_side_apply(  # type: ignore[no-untyped-call]
+                self._resource(manifest["kind"], manifest["apiVersion"]),
+                body=manifest,
+                name=meta["name"],
+                namespace=meta.get("namespace"),
+                field_manager=FIELD_MANAGER,
+            )
+
+    def patch(self, kind: str, name: str, namespace: str, body: Manifest) -> None:
+        """A merge patch of one object."""
+        with _explained():
+            self._resource(kind).patch(
+                name=name,
+                namespace=namespace,
+                body=body,
+                content_type="application/merge-patch+json",
+            )
+
+    def delete(self, kind: str, name: str, namespace: str | None = None, *, orphan: bool) -> None:
+        """Delete one object; with `orphan` what it owns stays."""
+        policy = "Orphan" if orphan else "Foreground"
+        with _explained():
+            self._resource(kind).delete(
+                name=name,
+                namespace=namespace,
+                body={"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy},
+            )
+
+    def logs(self, namespace: str, pod: str, container: str, *, lines: int = 20) -> str:
+        """The last lines of a container, or of its previous life if it has not started anew."""
+        with _explained():
+            for previous in (False, True):
+                try:
+                    text = self._core.read_namespaced_pod_log(
+                        pod, namespace, container=container, tail_lines=lines, previous=previous
+                    )
+                except ApiException:
+                    continue
+                if text:
+                    return str(text)
+        return ""
+
+    def volume_usage(self, namespace: str) -> dict[str, tuple[int, int]]:
+        """Bytes used and capacity by claim name, as the kubelets measure mounted volumes."""
+        usage: dict[str, tuple[int, int]] = {}
+        for node in self.list("Node"):
+            with _explained():
+                answer = self._core.api_client.call_api(
+                    "GET",
+                    self._core.api_client.configuration.host
+                    + f"/api/v1/nodes/{node['metadata']['name']}/proxy/stats/summary",
+                    self._auth_headers(),
+                )
+                answer.read()
+            for pod in json.loads(answer.data).get("pods", []):
+                for volume in pod.get("volume", []):
+                    claim = volume.get("pvcRef", {})
+                    if claim.get("namespace") == namespace and "usedBytes" in volume:
+                        size = (volume["usedBytes"], volume["capacityBytes"])
+                        usage[claim["name"]] = size
+        return usage
+
+    def _auth_headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        self._core.api_client.update_params_for_auth(headers, [], ["BearerToken"])
+        return headers
+
+    def _resource(self, kind: str, api_version: str | None = None) -> Any:
+        version = api_version or _VERSIONS[kind]
+        return self._dynamic.resources.get(api_version=version, kind=kind)
+
+
+_VERSIONS = {
+    "Deployment": "apps/v1",
+    "Event": "v1",
+    "Job": "batch/v1",
+    "Namespace": "v1",
+    "Node": "v1",
+    "PersistentVolume": "v1",
+    "PersistentVolumeClaim": "v1",
+    "Pod": "v1",
+    "ReplicaSet": "apps/v1",
+    "Secret": "v1",
+    "Service": "v1",
+    "StatefulSet": "apps/v1",
+    "StorageClass": "storage.k8s.io/v1",
+}
+
+
+def _plain(found: Any) -> Manifest:
+    plain: Manifest = found.to_dict()
+    return plain
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except DynamicApiError as refused:
+        raise StackError(_message(refused.body) or str(refused.reason)) from refused
+    except ApiException as refused:
+        raise StackError(_message(refused.body) or str(refused.reason)) from refused
+    except (HTTPError, OSError, kubernetes.config.ConfigException) as silent:
+        raise UnhealthyError(
+            "the cluster's API server does not answer",
+            next="`make up` starts or repairs the local cluster",
+        ) from silent
+
+
+def _message(body: Any) -> str:
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
+    try:
+        return str(json.loads(text).get("message", ""))
+    except (json.JSONDecodeError, AttributeError):
+        return text
