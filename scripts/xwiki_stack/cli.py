@@ -13,7 +13,6 @@ from xwiki_stack import (
     bench,
     checks,
     decisions,
-    expand,
     generate,
     proc,
     sizing,
@@ -46,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _up(arguments: argparse.Namespace) -> None:
-    report = up.up(arguments.env, arguments.port, arguments.cluster, emit=print, ask=_asker(arguments))
+    report = up.up(
+        arguments.env, arguments.port, arguments.cluster, emit=print, ask=_asker(arguments)
+    )
     print(report.text)
 
 
@@ -62,8 +63,8 @@ def _delete(arguments: argparse.Namespace) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    report = up.status(arguments.env, arguments.cluster)
-    print(up.status_text(report))
+    report = up.state(arguments.env, arguments.cluster)
+    print(up.state_text(report, arguments.cluster))
     return 0 if report.healthy else 5
 
 
@@ -76,7 +77,7 @@ def _kubectl(arguments: argparse.Namespace) -> None:
 
 
 def _expand(arguments: argparse.Namespace) -> None:
-    print(expand.expand(arguments.env, arguments.cluster, recreate=arguments.recreate))
+    print(up.grow(arguments.env, arguments.cluster, recreate=arguments.recreate))
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -216,7 +217,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = verb("generate", _generate, "Write values/generated from the intent in values/")
     add_env(command, default=None)
-    command.add_argument("--check", action="store_true", help="only say, with the diff, what differs")
+    command.add_argument(
+        "--check", action="store_true", help="only say, with the diff, what differs"
+    )
     command.add_argument(
         "--preview", action="store_true", help="print instead of writing, undecided or not"
     )
@@ -243,6 +246,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _port(text: str) -> int:
     port = int(text)
-    if not 1 <= port <= 65535:  # noqa: PLR2004 - the range of TCP ports
+    if not 1 <= port <= 65535:
         raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
     return port

@@ -43,7 +43,7 @@ class Kube:
                 return None
             return _plain(found)
 
-    def list(self, kind: str, namespace: str | None = None, labels: str = "") -> list[Manifest]:
+    def every(self, kind: str, namespace: str | None = None, labels: str = "") -> list[Manifest]:
         """All objects of a kind, in one namespace or in all, by label selector."""
         with _explained():
             found = self._resource(kind).get(namespace=namespace, label_selector=labels)
@@ -97,28 +97,35 @@ class Kube:
 
     def volume_usage(self, namespace: str) -> dict[str, tuple[int, int]]:
         """Bytes used and capacity by claim name, as the kubelets measure mounted volumes."""
-        usage: dict[str, tuple[int, int]] = {}
-        for node in self.list("Node"):
-            with _explained():
-                answer = self._core.api_client.call_api(
-                    "GET",
-                    self._core.api_client.configuration.host
-                    + f"/api/v1/nodes/{node['metadata']['name']}/proxy/stats/summary",
-                    self._auth_headers(),
-                )
-                answer.read()
-            for pod in json.loads(answer.data).get("pods", []):
-                for volume in pod.get("volume", []):
-                    claim = volume.get("pvcRef", {})
-                    if claim.get("namespace") == namespace and "usedBytes" in volume:
-                        size = (volume["usedBytes"], volume["capacityBytes"])
-                        usage[claim["name"]] = size
-        return usage
+        return {
+            volume["pvcRef"]["name"]: (volume["usedBytes"], volume["capacityBytes"])
+            for pod in self._kubelet_pods()
+            for volume in pod.get("volume", [])
+            if volume.get("pvcRef", {}).get("namespace") == namespace and "usedBytes" in volume
+        }
 
-    def _auth_headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        self._core.api_client.update_params_for_auth(headers, [], ["BearerToken"])
-        return headers
+    def pod_memory(self) -> list[tuple[str, str, int]]:
+        """Namespace, name and working set in bytes of every pod that runs."""
+        return [
+            (
+                pod["podRef"]["namespace"],
+                pod["podRef"]["name"],
+                int(pod.get("memory", {}).get("workingSetBytes", 0)),
+            )
+            for pod in self._kubelet_pods()
+        ]
+
+    def _kubelet_pods(self) -> list[Manifest]:
+        """What the kubelet of every node measures of its pods (its /stats/summary)."""
+        pods: list[Manifest] = []
+        for node in self.every("Node"):
+            with _explained():
+                name = node["metadata"]["name"]
+                answer = self._core.connect_get_node_proxy_with_path_without_preload_content(
+                    name, "stats/summary"
+                )
+                pods += json.loads(answer.read()).get("pods", [])
+        return pods
 
     def _resource(self, kind: str, api_version: str | None = None) -> Any:
         version = api_version or _VERSIONS[kind]

@@ -135,6 +135,20 @@ def pipe(first: Argv, second: Argv, *, log: Path | None = None) -> None:
             raise CommandFailed(words, child.returncode, "", log)
 
 
+def attached(argv: Argv, *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+    """Run a program on our own terminal, its output untouched; give its exit code.
+
+    It stays in our process group: Ctrl-C reaches it, and it may clean up in its own time.
+    """
+    words = [str(word) for word in argv]
+    with subprocess.Popen(words, env={**os.environ, **(env or {})}, cwd=cwd) as child:
+        while True:
+            try:
+                return child.wait()
+            except KeyboardInterrupt:
+                continue  # the child got it too; its exit code tells what it made of it
+
+
 def spawn(argv: Argv, *, log: Path, pid_file: Path, env: Mapping[str, str] | None = None) -> int:
     """Start a daemon that outlives us; its output goes to `log`, its identity to `pid_file`."""
     log.parent.mkdir(parents=True, exist_ok=True)

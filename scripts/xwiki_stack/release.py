@@ -77,7 +77,7 @@ class Release:
         """
         kube = Kube(self.kubeconfig)
         labels = f"owner=helm,name={self.name}"
-        for secret in kube.list("Secret", self.namespace, labels):
+        for secret in kube.every("Secret", self.namespace, labels):
             if secret["metadata"]["labels"].get("status", "").startswith("pending"):
                 kube.delete("Secret", secret["metadata"]["name"], self.namespace, orphan=False)
 

@@ -58,9 +58,9 @@ def diagnose(kube: Kube, namespace: str, release: str) -> Report:
     workloads = [
         item
         for kind in ("StatefulSet", "Deployment", "Job")
-        for item in kube.list(kind, namespace, selector)
+        for item in kube.every(kind, namespace, selector)
     ]
-    pods = kube.list("Pod", namespace, selector)
+    pods = kube.every("Pod", namespace, selector)
     findings: list[Finding] = []
     if not workloads:
         problem = f"release {release} is not installed in this namespace"
@@ -68,7 +68,7 @@ def diagnose(kube: Kube, namespace: str, release: str) -> Report:
     findings += _secrets(kube, namespace, workloads)
     findings += _claims(kube, namespace, workloads, pods)
     findings += _pods(kube, namespace, pods)
-    findings += _workloads(workloads, pods, kube.list("Event", namespace))
+    findings += _workloads(workloads, pods, kube.every("Event", namespace))
     return Report(
         namespace,
         release,
@@ -103,9 +103,9 @@ def _claims(
         for volume in pod["spec"].get("volumes", [])
         if "persistentVolumeClaim" in volume
     }
-    classes = {item["metadata"]["name"] for item in kube.list("StorageClass")}
+    classes = {item["metadata"]["name"] for item in kube.every("StorageClass")}
     usage = kube.volume_usage(namespace)
-    for claim in kube.list("PersistentVolumeClaim", namespace):
+    for claim in kube.every("PersistentVolumeClaim", namespace):
         name, spec = claim["metadata"]["name"], claim["spec"]
         if name not in mounted:
             continue

@@ -1,0 +1,45 @@
+"""Everything that needs no cluster, in one run: types, style, charts, unit, render and policy."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from xwiki_stack import cluster, proc, repo, steps
+
+COMMANDS: dict[str, list[str]] = {
+    "style (ruff)": ["ruff", "check", "scripts", "tests"],
+    "format (ruff)": ["ruff", "format", "--check", "--quiet", "scripts", "tests"],
+    "types (mypy)": ["mypy"],
+    "YAML (yamllint)": ["yamllint", "--strict", "."],
+    "chart (helm lint)": ["helm", "lint", "--strict", "--quiet", "."],
+    "tests": ["python", "-m", "pytest", "-q", "tests/unit", "tests/render", "tests/policy"],
+}
+"""Title to command, in the order of speed; the programs come from .venv and the pinned tools."""
+
+
+def check(emit: Callable[[str], None]) -> int:
+    """Run every command, also after one failed; give 1 if any did, else 0."""
+    steps.execute(cluster.tool_steps(), emit)
+    environment = cluster.environment()
+    own = Path(sys.executable).parent
+    environment["PATH"] = f"{own}:{environment['PATH']}"
+    failed = []
+    for title, argv in COMMANDS.items():
+        began = time.monotonic()
+        program = _program(argv[0], environment["PATH"])
+        code = proc.attached([program, *argv[1:]], env=environment, cwd=repo.ROOT)
+        outcome = "ok" if code == 0 else f"FAILED (exit code {code})"
+        emit(f"{title}: {outcome} ({steps.clock(time.monotonic() - began)})")
+        if code != 0:
+            failed.append(title)
+    emit("check failed: " + ", ".join(failed) if failed else "check: all good")
+    return 1 if failed else 0
+
+
+def _program(name: str, path: str) -> str:
+    """A program by its name on the PATH the child will have, not on ours."""
+    for folder in path.split(":"):
+        if (Path(folder) / name).is_file():
+            return str(Path(folder) / name)
+    return name

@@ -1,0 +1,162 @@
+"""The end-to-end bed: one kind cluster for the session, made or reused, and a wiki on it.
+
+Fixtures install, tests observe. No test depends on another's order: each leaves the shared wiki
+healthy, or works in a namespace of its own.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.patience import eventually
+from tests.e2e.wiki import Wiki
+from xwiki_stack import cluster, credentials, portforward, proc, release, render, steps, suite, up
+from xwiki_stack.kube import Kube, Manifest
+
+WIKI_PORT = 18080
+
+
+@dataclass(frozen=True)
+class Bed:
+    """The cluster of the session and the programs that fit it."""
+
+    name: str
+    kubeconfig: Path
+    kube: Kube
+
+    def kubectl(self, *words: str, check: bool = True, stdin: str | None = None) -> proc.Result:
+        """kubectl on this cluster."""
+        argv = [cluster.tools().kubectl, "--kubeconfig", self.kubeconfig, *words]
+        return proc.run(argv, check=check, stdin=stdin, timeout=180)
+
+    def cli(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """The xwiki-stack command as a user starts it, on this cluster."""
+        program = Path(sys.executable).parent / "xwiki-stack"
+        return subprocess.run(
+            [program, *words],
+            env={**os.environ, "XWIKI_STACK_CLUSTER": self.name, "YES": "1"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    def release(self, namespace: str, name: str = render.RELEASE) -> release.Release:
+        """A release on this cluster."""
+        return release.Release(cluster.tools().helm, self.kubeconfig, namespace, name)
+
+    def pods(self, namespace: str, component: str) -> list[Manifest]:
+        """The pods of one component that are not on their way out."""
+        labels = f"app.kubernetes.io/component={component}"
+        found = self.kube.every("Pod", namespace, labels)
+        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def uids(self, namespace: str) -> dict[str, str]:
+        """Workload pods of a namespace by name; equal before and after means nothing restarted."""
+        labels = "app.kubernetes.io/component in (xwiki,mysql)"
+        pods = self.kube.every("Pod", namespace, labels)
+        return {
+            pod["metadata"]["name"]: pod["metadata"]["uid"]
+            + "".join(str(c["restartCount"]) for c in pod["status"].get("containerStatuses", []))
+            for pod in pods
+            if pod["metadata"]["ownerReferences"][0]["kind"] != "Job"
+        }
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[Bed]:
+    """The session's cluster, made if absent, deleted after the run unless it is to stay."""
+    steps.execute(cluster.prepare(cluster.Config(name=suite.CLUSTER, extras=True)), print)
+    os.environ.update(cluster.environment(suite.CLUSTER))
+    kubeconfig = cluster.kubeconfig(suite.CLUSTER)
+    yield Bed(suite.CLUSTER, kubeconfig, Kube(kubeconfig))
+    portforward.stop(suite.CLUSTER)
+    if not suite.keeps():
+        cluster.delete(suite.CLUSTER)
+
+
+@pytest.fixture(scope="session")
+def kube_config(bed: Bed) -> str:
+    """What pytest-helm-charts' `kube_cluster` connects to."""
+    return str(bed.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def wiki(bed: Bed, enforcement: None) -> Wiki:
+    """The shared wiki, brought up as a user does."""
+    answer = bed.cli("up", "--port", str(WIKI_PORT))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return Wiki(
+        bed.kube,
+        up.state("local", bed.name).namespace,
+        f"http://{portforward.ADDRESS}:{WIKI_PORT}",
+        report=answer.stdout,
+    )
+
+
+@pytest.fixture
+def namespace(bed: Bed, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh namespace with Pod Security `restricted`, gone after the test."""
+    name = request.node.originalname.replace("_", "-")[5:45].strip("-")
+    make_namespace(bed, name)
+    yield name
+    bed.kubectl("delete", "namespace", name, "--wait=false")
+
+
+def make_namespace(bed: Bed, name: str) -> None:
+    """A namespace as the environments have them."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    bed.kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": labels},
+        }
+    )
+
+
+@pytest.fixture
+def secrets(bed: Bed, namespace: str) -> str:
+    """The Secrets of both components in the test's own namespace; gives the namespace."""
+    credentials.ensure(bed.kube, namespace, render.RELEASE)
+    return namespace
+
+
+@pytest.fixture(scope="session")
+def values(bed: Bed) -> Callable[..., list[render.Values]]:
+    """The values of the local environment on this bed, with a test's own on top."""
+
+    def layered(*own: dict[str, Any]) -> list[render.Values]:
+        return [*up.values("local", bed.name), *own]
+
+    return layered
+
+
+@pytest.fixture(scope="session")
+def enforcement(bed: Bed) -> None:
+    """Proves, before anything relies on it, that a NetworkPolicy blocks and lets pass."""
+    from tests.e2e.enforcement import prove
+
+    prove(bed)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """On failure, add the cluster's events and the diagnosis to the report."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    bed = getattr(item, "funcargs", {}).get("bed")
+    if report.when == "call" and report.failed and isinstance(bed, Bed):
+        events = bed.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp", check=False).out
+        pods = bed.kubectl("get", "pods", "-A", "-o", "wide", check=False).out
+        report.sections.append(("pods", pods))
+        report.sections.append(("last events", "\n".join(events.splitlines()[-40:])))
+
+
+__all__ = ["Bed", "Wiki", "eventually"]

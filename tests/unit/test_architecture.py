@@ -1,0 +1,75 @@
+"""The rooms keep their doors shut: who may start programs, print, and know paths."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from xwiki_stack import repo
+
+PACKAGE = repo.ROOT / "scripts" / "xwiki_stack"
+
+
+def violations(module: str, source: str) -> list[str]:
+    """What a module does that only another one may do."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        if "subprocess" in names and module != "proc":
+            found.append("starts programs; `proc` does that")
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id == "print" and module != "cli":
+                found.append("prints; `cli` does that")
+            if node.func.id == "input" and module != "cli":
+                found.append("asks; `cli` does that")
+        if isinstance(node, ast.Attribute) and node.attr == "home" and module != "repo":
+            found.append("knows the home folder; `repo` does that")
+        if isinstance(node, ast.Name) and node.id == "__file__" and module != "repo":
+            found.append("knows where it lies; `repo` does that")
+    return found
+
+
+def modules() -> list[Path]:
+    found = sorted(PACKAGE.rglob("*.py"))
+    assert len(found) > 15, "the sweep looked at too little"
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_a_module_does_only_what_is_its_own(path: Path) -> None:
+    assert violations(path.stem, path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import subprocess",
+        "from subprocess import run",
+        "print(1)",
+        "input()",
+        "from pathlib import Path\nPath.home()",
+        "x = __file__",
+    ],
+)
+def test_a_module_that_oversteps_is_noticed(source: str) -> None:
+    assert len(violations("sizing", source)) == 1
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_modules_and_public_names_say_what_they_are(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "the module has no docstring"
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{node.name} has no docstring"
+
+
+def test_no_room_has_a_name_that_says_nothing() -> None:
+    banned = {"utils", "util", "misc", "helpers", "helper", "manager", "common", "lib", "hack"}
+    tracked = [p for p in repo.ROOT.rglob("*") if ".venv" not in p.parts and ".git" not in p.parts]
+    assert len(tracked) > 50
+    assert not [p for p in tracked if p.stem in banned]
