@@ -205,6 +205,10 @@ def _workloads(
     owners = {ref["name"] for pod in pods for ref in pod["metadata"].get("ownerReferences", [])}
     for item in workloads:
         state = readiness.unready(item)
+        if item["kind"] != "Job" and item["spec"].get("replicas") == 0:
+            name = f"{item['kind'].lower()}/{item['metadata']['name']}"
+            hint = f"`xwiki-stack kubectl scale {name} --replicas=1`"
+            yield Finding(_name(item), "is scaled to 0", hint)
         if item["kind"] == "Job" and state.startswith("failed"):
             hint = f"`xwiki-stack kubectl logs job/{item['metadata']['name']}` tells why"
             yield Finding(_name(item), state, hint)
