@@ -1,0 +1,5 @@
+module xwiki-stack/bed/pause
+
+go 1.26.0
+
+tool xwiki-stack/bed/pause

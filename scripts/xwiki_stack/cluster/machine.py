@@ -1,0 +1,106 @@
+"""What this machine is and has: its kind, its rights, its system packages, its package mirror."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+from xwiki_stack import proc
+from xwiki_stack.cluster import ociruntime
+from xwiki_stack.errors import MachineError
+from xwiki_stack.steps import Log
+
+# Program that must be there -> Debian package that brings it. docker.io: `dockerd`, because
+# machines exist that have the client alone.
+ENGINE_PACKAGES = {"dockerd": "docker.io", "iptables": "iptables"}
+BED_PACKAGES = {"debootstrap": "debootstrap", "mvn": "maven"}
+
+SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+def go_platform() -> tuple[str, str]:
+    """Operating system and architecture of this machine in Go's words: ("linux", "amd64")."""
+    known = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+    word = platform.machine().lower()
+    return sys.platform, known.get(word, word)
+
+
+def lacking_capabilities() -> set[str]:
+    """Capabilities that not even root can have here; empty where the question has no meaning."""
+    status = Path("/proc/self/status")
+    return ociruntime.missing(status.read_text()) if status.exists() else set()
+
+
+def system_path() -> str:
+    """PATH with the folders of system programs, which an ordinary user's PATH may lack."""
+    return os.pathsep.join([os.environ.get("PATH", ""), *SBIN])
+
+
+def has(program: str) -> bool:
+    """Whether a program is on PATH or among the system programs."""
+    if proc.which(program):
+        return True
+    return any(os.access(Path(folder) / program, os.X_OK) for folder in SBIN)
+
+
+def missing_packages(*, engine: bool, bed: bool) -> list[str]:
+    """Debian packages to install for our own engine and for the offline bed, sorted."""
+    wanted = (ENGINE_PACKAGES if engine else {}) | (BED_PACKAGES if bed else {})
+    return sorted(package for program, package in wanted.items() if not has(program))
+
+
+def install(packages: list[str], log: Log) -> None:
+    """Install Debian packages without starting their services where systemd does not run.
+
+    Raises MachineError where there is no apt-get or no right to use it.
+    """
+    if not packages:
+        return
+    names = " ".join(packages)
+    if not proc.which("apt-get"):
+        raise MachineError(
+            f"missing: {names}, and this system has no apt-get",
+            next="install a container engine (Docker) that can reach an image registry",
+        )
+    prefix = [] if os.geteuid() == 0 else ["sudo"]
+    if prefix and not proc.which("sudo"):
+        raise MachineError(f"installing {names} needs root", next="run as root, or install sudo")
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    if not Path("/run/systemd/system").is_dir():
+        # invoke-rc.d starts nothing in runlevel 1: without systemd we start the engine ourselves.
+        env["RUNLEVEL"] = "1"
+    keep = ["env", *(f"{name}={value}" for name, value in env.items())]
+    log.say("apt-get update")
+    log.run([*prefix, "apt-get", "update", "-q"])
+    log.say(f"apt-get install {names}")
+    log.run(
+        [*prefix, *keep, "apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]
+    )
+
+
+def debian_mirror() -> str:
+    """The package mirror of this machine's own apt configuration.
+
+    Shape: the URI of the archive that serves Debian's component main, not the security archive.
+    Raises MachineError where apt knows none.
+    """
+    targets = proc.run(
+        ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)"],
+        check=False,
+    )
+    mirror = choose_mirror(targets.out)
+    if not mirror:
+        raise MachineError(
+            "apt knows no Debian archive here, and the offline bed is made of Debian packages",
+            next="use a machine with Debian, or one that reaches a container registry",
+        )
+    return mirror
+
+
+def choose_mirror(targets: str) -> str:
+    """The first Debian main archive of apt's index targets (origin|label|component|uri)."""
+    for line in targets.splitlines():
+        origin, label, component, uri = (*line.split("|"), "", "", "", "")[:4]
+        if (origin, label, component) == ("Debian", "Debian", "main"):
+            return uri.rstrip("/")
+    return ""

