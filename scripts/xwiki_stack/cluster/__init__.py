@@ -1,0 +1,46 @@
+"""The local clusters: a real kind cluster, with a container registry or without one.
+
+`prepare` gives the steps from a bare machine to a healthy cluster; everything is made once and
+kept in the cache. ci/bed/README.md tells how the offline bed is made.
+"""
+
+from xwiki_stack.cluster.bed import (
+    Config,
+    delete,
+    describe,
+    describe_image,
+    environment,
+    image_values,
+    install_packages,
+    kubeconfig,
+    on_node,
+    prepare,
+    restart_nodes,
+    stop,
+    stop_engine,
+    system_packages,
+    tool_steps,
+    toolbox_image,
+)
+from xwiki_stack.cluster.tools import Tools, tools
+
+__all__ = [
+    "Config",
+    "Tools",
+    "delete",
+    "describe",
+    "describe_image",
+    "environment",
+    "image_values",
+    "install_packages",
+    "kubeconfig",
+    "on_node",
+    "prepare",
+    "restart_nodes",
+    "stop",
+    "stop_engine",
+    "system_packages",
+    "tool_steps",
+    "toolbox_image",
+    "tools",
+]

@@ -156,7 +156,9 @@ def _install_runtime() -> Path:
     shutil.copyfile(Path(ociruntime.__file__), source)
     launcher = home / "oci-runtime"
     python = Path(sys.executable).resolve()
-    launcher.write_text(f'#!/bin/sh\nexec "{python}" -I -S "{source}" "$@"\n')
+    # containerd's shim starts it with a bare environment.
+    search = f'PATH="{":".join(machine.SBIN)}:/usr/local/bin:/usr/bin:/bin"'
+    launcher.write_text(f'#!/bin/sh\n{search} exec "{python}" -I -S "{source}" "$@"\n')
     launcher.chmod(0o755)
     return launcher
 

@@ -63,6 +63,15 @@ def parse(arguments: Sequence[str]) -> Call:
     return Call(command, None)
 
 
+def _option(words: Sequence[str], long: str, short: str) -> str:
+    for number, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in (long, short):
+            following = words[number + 1] if number + 1 < len(words) else ""
+            return value if equals else following
+    return ""
+
+
 def missing(status: str) -> set[str]:
     """Names of the capabilities that are not in the bounding set of a /proc/PID/status text."""
     for line in status.splitlines():

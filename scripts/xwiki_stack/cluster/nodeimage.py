@@ -1,0 +1,296 @@
+"""The offline bed's node image: kind's own base image recipe on a Debian root file system.
+
+Three artefacts, each keyed by what made it: the root file system (debootstrap), the images a
+node preloads (written from our binaries), and the node image itself. Recipe files: ci/bed/node.
+"""
+
+import re
+import shutil
+import tarfile
+import threading
+from pathlib import Path
+
+from xwiki_stack import proc, repo
+from xwiki_stack.cluster import archive, artefacts, engine, golang, machine, pins, tools
+from xwiki_stack.errors import MachineError
+from xwiki_stack.steps import Log
+
+RECIPE = repo.ROOT / "ci" / "bed" / "node"
+SUITE = "bookworm"
+ROOT_REPOSITORY = "xwiki-stack.local/node-rootfs"
+NODE_REPOSITORY = "xwiki-stack.local/node"
+TOOLBOX = "xwiki-stack.local/toolbox:bed"
+
+# Modules whose binaries are part of a node.
+MODULES = (
+    "kubernetes",
+    "etcd",
+    "containerd",
+    "coredns",
+    "local-path-provisioner",
+    "kube-network-policies",
+    "pause",
+    "kind",
+)
+
+# What iptables and ip6tables need at run time beside their shared libraries.
+IPTABLES = ("/usr/sbin/xtables-nft-multi", "/usr/sbin/xtables-legacy-multi", "/usr/sbin/conntrack")
+IPTABLES_NAMES = [
+    f"{family}{rest}" for family in ("iptables", "ip6tables") for rest in ("", "-save", "-restore")
+]
+
+# Images as kubeadm 1.36.3 asks for them (`kubeadm config images list`); ci/bed/node/install fails
+# when one is missing. CoreDNS and etcd are newer or older by a patch than these tags say.
+CORE_DNS = "registry.k8s.io/coredns/coredns:v1.14.2"
+ETCD = "registry.k8s.io/etcd:3.6.8-0"
+PAUSE = "registry.k8s.io/pause:3.10.2"
+
+
+def packages() -> list[str]:
+    """Debian packages of the root file system, beside the smallest variant."""
+    lines = (RECIPE / "packages.txt").read_text().splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def root_reference() -> str:
+    """Name of the root file system's image."""
+    return f"{ROOT_REPOSITORY}:{SUITE}-{repo.digest(RECIPE / 'packages.txt', SUITE)}"
+
+
+def reference() -> str:
+    """Name of the node image: the Kubernetes version and the content key."""
+    modules = pins.modules()
+    keys = [golang.key(modules[name], golang.node_platform()) for name in MODULES]
+    source = Path(__file__).parent
+    key = repo.digest(RECIPE, source / "nodeimage.py", source / "archive.py", *keys)
+    return f"{NODE_REPOSITORY}:v{modules['kubernetes'].version}-{key}"
+
+
+def build_root(log: Log) -> str:
+    """Make the root file system's image unless the engine has it. Gives the outcome."""
+    docker, target = engine.require(), root_reference()
+    if docker.has_image(target) or docker.has_image(reference()):
+        return "nothing to do"
+    with artefacts.lock("node-rootfs", log), artefacts.workspace("node-rootfs") as work:
+        if docker.has_image(target):
+            return "made by another run"
+        root = work / "root"
+        # In a mount namespace of its own: whatever it mounts is gone when it is interrupted.
+        with Debootstrap(log):
+            log.run(
+                ["unshare", "--mount", "debootstrap", "--variant=minbase",
+                 f"--include={','.join(packages())}", SUITE, root, machine.debian_mirror()],
+                env={"PATH": machine.system_path()},
+            )  # fmt: skip
+        for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man",
+                      "usr/share/locale"):  # fmt: skip
+            for path in (root / waste).glob("*"):
+                artefacts.remove(path) if path.is_dir() else path.unlink()
+        log.say("importing it into the engine")
+        change = ["--change", "ENV container=docker"]
+        proc.pipe(
+            ["tar", "-C", root, "-c", "."],
+            docker.docker("import", *change, "-", target),
+            log=log.path,
+        )
+    return "made"
+
+
+def build(log: Log) -> str:
+    """Make the node image unless the engine has it. Gives the outcome."""
+    docker, target = engine.require(), reference()
+    if docker.has_image(target):
+        return "nothing to do"
+    with artefacts.lock("node-image", log), artefacts.workspace("node-image") as work:
+        if docker.has_image(target):
+            return "made by another run"
+        # One name, under a lock: what a killed run left is removed first.
+        name = "xwiki-stack-node-build"
+        remove = docker.docker("rm", "--force", "--volumes", name)
+        proc.run(remove, check=False)
+        # systemd halts on this signal; a plain SIGTERM makes it execute itself again.
+        started = docker.docker(
+            "run", "--detach", "--name", name, "--network", "none",
+            "--security-opt", "seccomp=unconfined", "--stop-signal", "SIGRTMIN+3",
+            "--entrypoint", "sleep", root_reference(), "infinity",
+        )  # fmt: skip
+        try:
+            log.run(started)
+            stage = work / "stage"
+            _stage(stage)
+            log.say("writing the images that a node preloads")
+            archives = stage / "kind" / "archives"
+            archives.mkdir(parents=True)
+            for image in _images(docker, name, work, log):
+                file = re.sub(r"[^a-z0-9.]+", "-", image.reference) + ".tar"
+                archive.write(image, archives / file, golang.node_platform()[1])
+            log.say("copying everything in")
+            proc.pipe(
+                ["tar", "-C", stage, "--owner=0", "--group=0", "--numeric-owner", "-c", "."],
+                docker.docker("cp", "-", f"{name}:/"),
+                log=log.path,
+            )
+            artefacts.remove(stage)
+            log.say("installing, and importing the images into its containerd")
+            log.run(docker.docker("exec", name, "/kind/install"))
+            log.say("committing")
+            log.run(
+                docker.docker(
+                    "commit",
+                    "--change", 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]',
+                    name, target,
+                )
+            )  # fmt: skip
+        finally:
+            proc.run(remove, check=False)
+    _forget_older(docker)
+    return "made"
+
+
+def _stage(stage: Path) -> None:
+    """Lay out what is copied into the root file system."""
+    shutil.copytree(_binaries("kind") / "files", stage)
+    # A Go module's files are never executable, and the image's are by their place.
+    for program in (*(stage / "usr/local/bin").iterdir(), *(stage / "kind/bin").iterdir()):
+        program.chmod(0o755)
+    shutil.copytree(RECIPE / "files", stage, dirs_exist_ok=True)
+    places = {
+        "usr/bin": [_binaries("kubernetes") / name for name in ("kubelet", "kubeadm")],
+        "usr/local/bin": sorted(_binaries("containerd").iterdir()),
+    }
+    places["usr/bin"].append(tools.tools().kubectl.resolve())
+    for folder, binaries in places.items():
+        (stage / folder).mkdir(parents=True, exist_ok=True)
+        for binary in binaries:
+            shutil.copy2(binary, stage / folder / binary.name)
+    (stage / "kind" / "version").write_text(f"v{pins.modules()['kubernetes'].version}")
+    shutil.copy2(RECIPE / "install", stage / "kind" / "install")
+
+
+def _images(
+    docker: engine.Engine, container: str, work: Path, log: Log
+) -> list[archive.Image]:
+    kubernetes = _binaries("kubernetes")
+    version = f"v{pins.modules()['kubernetes'].version}"
+    images = [
+        _program(f"registry.k8s.io/{name}:{version}", kubernetes / name)
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    ]
+    log.say("collecting iptables for kube-proxy, busybox for the toolbox")
+    tables = work / "iptables.tar"
+    _copy_out(docker, container, tables, _with_libraries(docker, container))
+    proxy = archive.Image(
+        f"registry.k8s.io/kube-proxy:{version}",
+        files={"/usr/local/bin/kube-proxy": kubernetes / "kube-proxy"},
+        # iptables looks for its plugins below /usr/lib, the linker for libraries below /lib.
+        links={
+            "/usr/lib": "../lib",
+            **{f"/usr/sbin/{name}": "xtables-nft-multi" for name in IPTABLES_NAMES},
+        },
+        base=tables,
+    )
+    policies = _binaries("kube-network-policies") / "kube-network-policies"
+    storage = _binaries("local-path-provisioner") / "local-path-provisioner"
+    return [
+        *images,
+        proxy,
+        _program(ETCD, _binaries("etcd") / "etcd"),
+        _program(PAUSE, _binaries("pause") / "pause", start=True),
+        _program(CORE_DNS, _binaries("coredns") / "coredns", start=True),
+        _program(_manifest_image("kube-network-policies"), policies, start=True),
+        _program(_manifest_image("local-path-provisioner"), storage),
+        toolbox(docker, container, work),
+    ]
+
+
+def toolbox(docker: engine.Engine, container: str, work: Path) -> archive.Image:
+    """An image of a shell and network tools: Debian's static busybox under all its names."""
+    busybox = work / "busybox"
+    proc.run(docker.docker("cp", f"{container}:/usr/bin/busybox", busybox))
+    applets = proc.run(docker.docker("exec", container, "busybox", "--list")).out.split()
+    links = {f"/bin/{name}": "busybox" for name in applets if name != "busybox"}
+    return archive.Image(
+        TOOLBOX, files={"/bin/busybox": busybox}, links=links, folders=("/tmp", "/var/tmp")
+    )
+
+
+def _program(reference_: str, binary: Path, *, start: bool = False) -> archive.Image:
+    place = f"/usr/local/bin/{binary.name}"
+    return archive.Image(reference_, {place: binary}, entrypoint=[place] if start else [])
+
+
+def _manifest_image(name: str) -> str:
+    """The reference under which the bed's manifests ask for a component."""
+    for manifest in sorted((RECIPE / "files/kind/manifests").glob("*.yaml")):
+        found = re.search(rf"image: (\S+/{name}:\S+)", manifest.read_text())
+        if found:
+            return found[1]
+    raise MachineError(f"no manifest of the bed uses {name}", where=repo.relative(RECIPE))
+
+
+def _with_libraries(docker: engine.Engine, container: str) -> list[str]:
+    """IPTABLES, their shared libraries and their plugins, as paths in the container."""
+    said = proc.run(docker.docker("exec", container, "ldd", *IPTABLES)).out
+    libraries = re.findall(r"(/\S+\.so[.\d]*) \(0x", said)
+    plugins = [
+        str(Path(path).parent / "xtables") for path in libraries if path.endswith("libc.so.6")
+    ]
+    return [*IPTABLES, *sorted(set(libraries)), *sorted(set(plugins))]
+
+
+def _copy_out(docker: engine.Engine, container: str, target: Path, paths: list[str]) -> None:
+    """A tar of some paths of a container, links followed into files."""
+    raw = target.with_suffix(".raw")
+    inside = "/tmp/collected.tar"  # noqa: S108 - in a container of our own
+    words = [path.strip("/") for path in paths]
+    proc.run(
+        docker.docker("exec", container, "tar", "-C", "/", "-chf", inside, "--sort=name",
+                      "--mtime=@0", "--owner=0", "--group=0", *words)
+    )  # fmt: skip
+    proc.run(docker.docker("cp", f"{container}:{inside}", raw))
+    proc.run(docker.docker("exec", container, "rm", inside))
+    with tarfile.open(raw) as check:
+        if not check.getnames():
+            raise MachineError("nothing was collected for kube-proxy's image")
+    raw.rename(target)
+
+
+def _forget_older(docker: engine.Engine) -> None:
+    """Drop node images of older recipes; one that a cluster still uses stays by itself."""
+    keep = {reference(), root_reference()}
+    asked = proc.run(docker.docker("image", "list", "--format", "{{.Repository}}:{{.Tag}}"))
+    for name in asked.out.split():
+        ours = name.startswith((f"{NODE_REPOSITORY}:", f"{ROOT_REPOSITORY}:"))
+        if ours and name not in keep:
+            proc.run(docker.docker("image", "rm", name), check=False)
+
+
+def _binaries(name: str) -> Path:
+    return golang.binaries(pins.modules()[name])
+
+
+class Debootstrap:
+    """Tells, while debootstrap runs, how far it is."""
+
+    WORDS = ("Retrieving", "Extracting", "Unpacking", "Configuring")
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _tell(self) -> None:
+        while not self._ended.wait(3):
+            text = self._log.path.read_text(errors="replace")
+            counts = {word: text.count(f"I: {word} ") for word in self.WORDS}
+            reached = [word for word in self.WORDS if counts[word]]
+            if reached:
+                word = reached[-1]
+                self._log.say(f"{word.lower()} packages, {counts[word]} so far")
