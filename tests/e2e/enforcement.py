@@ -64,7 +64,8 @@ def policy(allowed: str) -> dict[str, Any]:
 
 def connects(bed: "Bed", source: str, address: str) -> bool:
     """Whether a pod gets the server's answer within three seconds."""
-    words = ["wget", "-q", "-T", "3", "-O", "-", f"http://{address}:{PORT}/"]
+    # Not `wget -T 3`: that option crashes Debian's busybox.
+    words = ["timeout", "3", "wget", "-q", "-O", "-", f"http://{address}:{PORT}/"]
     answer = bed.kubectl("exec", "-n", NAMESPACE, source, "--", *words, check=False)
     return answer.out.strip() == "open"
 

@@ -6,7 +6,6 @@ node preloads (written from our binaries), and the node image itself. Recipe fil
 
 import re
 import shutil
-import tarfile
 import threading
 from pathlib import Path
 
@@ -178,15 +177,11 @@ def _images(
     ]
     log.say("collecting iptables for kube-proxy, busybox for the toolbox")
     tables = work / "iptables.tar"
-    _copy_out(docker, container, tables, _with_libraries(docker, container))
+    _collect(docker, container, tables, list(IPTABLES), plugins=_xtables(docker, container))
     proxy = archive.Image(
         f"registry.k8s.io/kube-proxy:{version}",
         files={"/usr/local/bin/kube-proxy": kubernetes / "kube-proxy"},
-        # iptables looks for its plugins below /usr/lib, the linker for libraries below /lib.
-        links={
-            "/usr/lib": "../lib",
-            **{f"/usr/sbin/{name}": "xtables-nft-multi" for name in IPTABLES_NAMES},
-        },
+        links={f"/usr/sbin/{name}": "xtables-nft-multi" for name in IPTABLES_NAMES},
         base=tables,
     )
     policies = _binaries("kube-network-policies") / "kube-network-policies"
@@ -199,19 +194,27 @@ def _images(
         _program(CORE_DNS, _binaries("coredns") / "coredns", start=True),
         _program(_manifest_image("kube-network-policies"), policies, start=True),
         _program(_manifest_image("local-path-provisioner"), storage),
-        toolbox(docker, container, work),
+        _toolbox(docker, container, work),
     ]
 
 
-def toolbox(docker: engine.Engine, container: str, work: Path) -> archive.Image:
-    """An image of a shell and network tools: Debian's static busybox under all its names."""
-    busybox = work / "busybox"
-    proc.run(docker.docker("cp", f"{container}:/usr/bin/busybox", busybox))
+def _toolbox(docker: engine.Engine, container: str, work: Path) -> archive.Image:
+    """An image of a shell and network tools: Debian's busybox under all its names.
+
+    Not its static build: resolving names needs glibc's shared libraries. `wget -T` of this version
+    crashes (Debian 1.35.0-4); `timeout 3 wget` does the same.
+    """
+    base = work / "busybox.tar"
+    _collect(docker, container, base, ["/bin/busybox"])
     applets = proc.run(docker.docker("exec", container, "busybox", "--list")).out.split()
     links = {f"/bin/{name}": "busybox" for name in applets if name != "busybox"}
-    return archive.Image(
-        TOOLBOX, files={"/bin/busybox": busybox}, links=links, folders=("/tmp", "/var/tmp")
-    )
+    return archive.Image(TOOLBOX, links=links, folders=("/tmp", "/var/tmp"), base=base)  # noqa: S108
+
+
+def _xtables(docker: engine.Engine, container: str) -> str:
+    """The folder of iptables' plugins, which has the architecture in its name."""
+    find = ["find", "/usr/lib", "-maxdepth", "2", "-name", "xtables", "-type", "d"]
+    return proc.run(docker.docker("exec", container, *find)).out.split()[0]
 
 
 def _program(reference_: str, binary: Path, *, start: bool = False) -> archive.Image:
@@ -228,31 +231,24 @@ def _manifest_image(name: str) -> str:
     raise MachineError(f"no manifest of the bed uses {name}", where=repo.relative(RECIPE))
 
 
-def _with_libraries(docker: engine.Engine, container: str) -> list[str]:
-    """IPTABLES, their shared libraries and their plugins, as paths in the container."""
-    said = proc.run(docker.docker("exec", container, "ldd", *IPTABLES)).out
-    libraries = re.findall(r"(/\S+\.so[.\d]*) \(0x", said)
-    plugins = [
-        str(Path(path).parent / "xtables") for path in libraries if path.endswith("libc.so.6")
-    ]
-    return [*IPTABLES, *sorted(set(libraries)), *sorted(set(plugins))]
+def _collect(
+    docker: engine.Engine, container: str, target: Path, programs: list[str], plugins: str = ""
+) -> None:
+    """A tar of programs of a container with their plugins (a folder) and all shared libraries.
 
-
-def _copy_out(docker: engine.Engine, container: str, target: Path, paths: list[str]) -> None:
-    """A tar of some paths of a container, links followed into files."""
-    raw = target.with_suffix(".raw")
-    inside = "/tmp/collected.tar"  # noqa: S108 - in a container of our own
-    words = [path.strip("/") for path in paths]
+    Links are followed into files, so that every path a program looks for is there.
+    """
+    objects = f"{' '.join(programs)} $(find {plugins} -name '*.so')" if plugins else programs[0]
+    said = proc.run(docker.docker("exec", container, "sh", "-c", f"ldd {objects}")).out
+    libraries = sorted(set(re.findall(r"(/\S+\.so[.\d]*) \(0x", said)))
+    paths = [path.strip("/") for path in (*programs, *libraries, plugins) if path]
+    inside = "/root/collected.tar"
     proc.run(
         docker.docker("exec", container, "tar", "-C", "/", "-chf", inside, "--sort=name",
-                      "--mtime=@0", "--owner=0", "--group=0", *words)
+                      "--mtime=@0", "--owner=0", "--group=0", *paths)
     )  # fmt: skip
-    proc.run(docker.docker("cp", f"{container}:{inside}", raw))
+    proc.run(docker.docker("cp", f"{container}:{inside}", target))
     proc.run(docker.docker("exec", container, "rm", inside))
-    with tarfile.open(raw) as check:
-        if not check.getnames():
-            raise MachineError("nothing was collected for kube-proxy's image")
-    raw.rename(target)
 
 
 def _forget_older(docker: engine.Engine) -> None:
