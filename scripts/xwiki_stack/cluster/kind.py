@@ -244,7 +244,7 @@ def wait_healthy(name: str, log: Log, *, since: datetime | None = None) -> None:
             check=False,
         )
         if asked.code == 0:
-            missing = unhealthy(json.loads(asked.out)["items"], since)
+            missing = unhealthy(json.loads(asked.out)["items"], since) or _unreachable(name)
         else:
             missing = ["the API server does not answer yet"]
         if not missing:
@@ -256,6 +256,23 @@ def wait_healthy(name: str, log: Log, *, since: datetime | None = None) -> None:
                 next="run this again, or `make delete` (it removes every page) and `make up`",
             )
         time.sleep(0.5)
+
+
+PROBE = (
+    "for try in 1 2 3 4; do "
+    "curl --silent --fail --max-time 2 --output /dev/null http://10.96.0.10:9153/metrics || exit 1; "
+    "done"
+)
+"""From a node to DNS by its service address (kind's default), often enough to meet both its pods:
+works only when kube-proxy has written its rules for the pods that live now."""
+
+
+def _unreachable(name: str) -> list[str]:
+    docker = engine.require()
+    for node in nodes(docker, name):
+        if proc.run(docker.docker("exec", node.name, "sh", "-c", PROBE), check=False).code != 0:
+            return [f"{node.name} does not reach the cluster's DNS yet"]
+    return []
 
 
 SYSTEM = ("kube-system", "local-path-storage")
