@@ -43,6 +43,8 @@ account() {
 
 render() {
     local schema application="'$APPLICATION_USER'@'%'" backup="'$BACKUP_USER'@'%'" monitor="'$MONITOR_USER'@'%'"
+    # Accounts are this server's own: no replica and no restore takes them from the binary log.
+    printf 'SET SESSION sql_log_bin = 0;\n'
     account "'root'@'localhost'" root-password
     account "$application" xwiki-password
     account "$backup" backup-password
