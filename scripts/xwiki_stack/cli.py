@@ -15,6 +15,7 @@ from xwiki_stack import (
     decisions,
     generate,
     proc,
+    repo,
     sizing,
     suite,
     up,
@@ -93,8 +94,11 @@ def _generate(arguments: argparse.Namespace) -> None:
             )
         print("generated files are what the intent says")
     else:
-        for item in generate.generate(names):
-            print(item)
+        written = generate.generate(names)
+        for item in written:
+            print(f"written: {repo.relative(item.path)}")
+        if not written:
+            print("nothing to do: generated files are what the intent says")
 
 
 def _decisions(arguments: argparse.Namespace) -> None:
@@ -134,7 +138,7 @@ Verb = Callable[[argparse.Namespace], object]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xwiki-stack",
-        description="XWiki and MySQL on Kubernetes: from intent to values, a local cluster, proofs.",
+        description="XWiki and MySQL on Kubernetes: intent to values, a local cluster, proofs.",
         epilog="Exit codes: docs/reference/exit-codes.md. State: ~/.cache/xwiki-stack, or where "
         "XWIKI_STACK_CACHE points.",
     )

@@ -6,8 +6,9 @@ StatefulSet, and this command carries it to the claim. Shrinking is refused here
 """
 
 from xwiki_stack.errors import RefusedError, UnhealthyError
+from xwiki_stack.intent import bytes_of
 from xwiki_stack.kube import Kube
-from xwiki_stack.status import SIZE_ANNOTATION, bytes_of
+from xwiki_stack.status import SIZE_ANNOTATION
 
 
 def expand(kube: Kube, namespace: str, statefulset: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from xwiki_stack import readiness
+from xwiki_stack.intent import bytes_of
 from xwiki_stack.kube import Kube, Manifest
 
 FULL = 0.95
@@ -256,14 +257,3 @@ def _words(keys: set[str]) -> str:
 
 def _mebi(size: int) -> str:
     return f"{size / 2**20:.0f} MiB"
-
-
-_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9}
-
-
-def bytes_of(quantity: str) -> int:
-    """A Kubernetes quantity of bytes as a number: 50Gi is 53687091200."""
-    for unit, factor in _UNITS.items():
-        if quantity.endswith(unit):
-            return int(float(quantity.removesuffix(unit)) * factor)
-    return int(quantity)

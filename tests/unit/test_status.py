@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from xwiki_stack import status
-from xwiki_stack.status import bytes_of
+from xwiki_stack.intent import bytes_of
 
 Object = dict[str, Any]
 NAMESPACE = "wiki"

@@ -1,0 +1,197 @@
+"""Numbers that follow from other numbers, each with its reason. Pure arithmetic.
+
+docs/decisions/0003-xwiki-memory.md argues the constants.
+"""
+
+from dataclasses import dataclass
+
+from xwiki_stack import intent
+from xwiki_stack.errors import IntentError
+from xwiki_stack.intent import Cluster, bytes_of, cores_of
+
+MI = 2**20
+
+METASPACE = 384
+"""MiB of class metadata: XWiki with its standard flavor loads some 60 000 classes."""
+
+CODE_CACHE = 160
+"""MiB of compiled code: below the JVM's 240 MiB reservation, above what a wiki fills."""
+
+THREADS_AND_BUFFERS = 128
+"""MiB for the touched stacks of a hundred threads, direct buffers and the collector."""
+
+LIBREOFFICE = 384
+"""MiB of one LibreOffice server, which the image starts inside the same limit."""
+
+HEAP_STEP = 256
+"""MiB; a heap that is no round number hides that it was derived."""
+
+HEAP_LEAST = 1024
+"""MiB; the image's own default heap, less is not run by anybody."""
+
+POOL_SHARE = 0.6
+"""Share of MySQL's memory limit for InnoDB's cache: half to 70 % is the usual advice."""
+
+POOL_CHUNK = 128
+"""MiB; InnoDB rounds the pool up to whole chunks (innodb_buffer_pool_chunk_size)."""
+
+XWIKI_POOL = 50
+"""Connections that one XWiki takes at most (its connection pool's maxTotal)."""
+
+OTHER_CONNECTIONS = {"backup": 5, "monitor": 5, "an admin": 10, "reserve": 10}
+
+CONNECTION_WORST = 12
+"""MiB that one connection may take while it sorts (2), joins and sends a page's content."""
+
+MYSQL_FIXED = 512
+"""MiB of performance schema, caches, log buffer and the server itself."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Requests and limits of one workload, as Kubernetes quantities."""
+
+    request_cpu: str
+    request_memory: str
+    limit_cpu: str
+    limit_memory: str
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A number and why it is that number."""
+
+    value: str
+    reason: str
+
+
+SIZES: dict[str, dict[str, Resources]] = {
+    "small": {
+        "xwiki": Resources("200m", "512Mi", "2", "3Gi"),
+        "mysql": Resources("500m", "1Gi", "2", "4Gi"),
+    },
+    "medium": {
+        "xwiki": Resources("500m", "1Gi", "3", "4Gi"),
+        "mysql": Resources("1", "2Gi", "3", "6Gi"),
+    },
+    "large": {
+        "xwiki": Resources("1", "2Gi", "4", "6Gi"),
+        "mysql": Resources("2", "4Gi", "4", "12Gi"),
+    },
+}
+"""Requests as the mission names them for `small`; its 2Gi for XWiki do not hold what must fit."""
+
+PLATFORM = {"local-path": (0.95, 512 * MI), "longhorn": (2.0, 5 * 1024 * MI)}
+"""Cores and bytes that the platform's own pods request: kind's control plane; or control plane,
+Longhorn (12 % of a node's CPU by default), ingress, certificates, DNS and monitoring."""
+
+
+def heap(limit: str) -> Derived:
+    """XWiki's -Xmx in MiB from its memory limit. Raises IntentError where too little is left."""
+    total = bytes_of(limit) // MI
+    beside = METASPACE + CODE_CACHE + THREADS_AND_BUFFERS + LIBREOFFICE
+    left = (total - beside) // HEAP_STEP * HEAP_STEP
+    parts = (
+        f"{total} MiB - metaspace {METASPACE} - code {CODE_CACHE} - threads and buffers "
+        f"{THREADS_AND_BUFFERS} - LibreOffice {LIBREOFFICE}, down to a multiple of {HEAP_STEP}"
+    )
+    if left < HEAP_LEAST:
+        raise IntentError(
+            f"a memory limit of {limit} leaves XWiki a heap of {left} MiB ({parts})",
+            allowed=f"at least {HEAP_LEAST} MiB",
+            next="choose a larger size",
+        )
+    return Derived(f"{left}m", parts)
+
+
+def buffer_pool(limit: str) -> Derived:
+    """innodb_buffer_pool_size in MiB from MySQL's memory limit.
+
+    Raises IntentError where pool, connections and server do not fit the limit together.
+    """
+    total = bytes_of(limit) // MI
+    pool = int(total * POOL_SHARE) // POOL_CHUNK * POOL_CHUNK
+    worst = pool + int(max_connections().value) * CONNECTION_WORST + MYSQL_FIXED
+    if worst > total:
+        raise IntentError(
+            f"a memory limit of {limit} does not hold MySQL's worst case of {worst} MiB",
+            next="choose a larger size",
+        )
+    return Derived(
+        f"{pool}M",
+        f"{POOL_SHARE:.0%} of {total} MiB, down to whole chunks of {POOL_CHUNK} MiB; worst case "
+        f"with all connections sorting: {worst} MiB",
+    )
+
+
+def max_connections() -> Derived:
+    """max_connections of MySQL."""
+    total = XWIKI_POOL + sum(OTHER_CONNECTIONS.values())
+    others = ", ".join(f"{name} {count}" for name, count in OTHER_CONNECTIONS.items())
+    return Derived(str(total), f"XWiki's pool {XWIKI_POOL}, {others}")
+
+
+def storage_classes(cluster: Cluster) -> dict[str, str]:
+    """Storage class of each component; '' is the cluster's default."""
+    if cluster.driver == "longhorn":
+        return {"mysql": "longhorn-db", "xwiki": "longhorn"}
+    return {"mysql": "", "xwiki": ""}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one consumer of a cluster requests: cores and bytes."""
+
+    who: str
+    cpu: float
+    memory: int
+
+
+def report(cluster_name: str) -> list[Row]:
+    """All requests of a cluster, the platform first.
+
+    Raises IntentError when the smallest set of nodes that must carry them does not: with one
+    node the whole sum, with more nodes what is left when one of them is away.
+    """
+    cluster = intent.load_cluster(cluster_name)
+    rows = [Row("platform", *PLATFORM[cluster.driver])]
+    for name in intent.environments():
+        environment = intent.load_environment(name)
+        if environment.cluster == cluster_name:
+            for component, wanted in SIZES[environment.size].items():
+                cpu, memory = cores_of(wanted.request_cpu), bytes_of(wanted.request_memory)
+                rows.append(Row(f"{name}/{component}", cpu, memory))
+    refuse_too_small(cluster, rows)
+    return rows
+
+
+def refuse_too_small(cluster: Cluster, rows: list[Row]) -> None:
+    """Raise IntentError when the requests do not fit, with what is missing."""
+    carrying = max(1, cluster.nodes - 1)
+    cpu = sum(row.cpu for row in rows) - carrying * cluster.cpu
+    memory = sum(row.memory for row in rows) - carrying * cluster.memory
+    missing = []
+    if cpu > 0:
+        missing.append(f"{cpu:.2f} cores")
+    if memory > 0:
+        missing.append(f"{-(-memory // MI)} MiB of memory")
+    if missing:
+        away = " while one node is away" if cluster.nodes > 1 else ""
+        raise IntentError(
+            f"the requests exceed the nodes by {' and '.join(missing)}{away}",
+            where=f"values/clusters/{cluster.name}.yaml: nodes",
+            next="take larger nodes, smaller sizes, or move an environment to another cluster",
+        )
+
+
+def text(cluster_name: str) -> str:
+    """The report as a table with its sum and what the nodes offer."""
+    cluster, rows = intent.load_cluster(cluster_name), report(cluster_name)
+    total = Row("sum", sum(row.cpu for row in rows), sum(row.memory for row in rows))
+    offer = Row("offered by each node", cluster.cpu, cluster.memory)
+    lines = [f"cluster {cluster_name}, {cluster.nodes} node(s): what is requested"]
+    lines += [
+        f"  {row.who:<24} {row.cpu:>6.2f} cores {row.memory / MI:>8.0f} MiB"
+        for row in [*rows, total, offer]
+    ]
+    return "\n".join(lines)
