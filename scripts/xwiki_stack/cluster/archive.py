@@ -4,9 +4,11 @@ The same input gives the same bytes, so an image's identity follows from its con
 `docker load` and by `ctr images import`.
 """
 
+import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,9 +38,12 @@ def write(image: Image, target: Path, architecture: str) -> None:
     with tarfile.open(target, "w") as archive:
         layers: list[tuple[str, str]] = []
         for number, source in enumerate(_layers(image, target)):
-            layer = f"layer-{number}.tar"
+            layer = f"layer-{number}.tar.gz"
             layers.append((layer, _sha256(source)))
-            archive.add(source, arcname=layer, filter=_plain)
+            packed = target.with_suffix(".packed")
+            _compress(source, packed)
+            archive.add(packed, arcname=layer, filter=_plain)
+            packed.unlink()
             if source != image.base:
                 source.unlink()
         config = json.dumps(
@@ -119,6 +124,16 @@ def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
     archive.addfile(entry, io.BytesIO(content))
+
+
+def _compress(source: Path, target: Path) -> None:
+    """gzip, at the level where a second more buys little; without time or name, so repeatable."""
+    with (
+        source.open("rb") as reading,
+        target.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=raw, mtime=0) as writing,
+    ):
+        shutil.copyfileobj(reading, writing, 1 << 20)
 
 
 def _sha256(path: Path) -> str:

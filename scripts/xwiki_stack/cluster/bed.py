@@ -51,9 +51,7 @@ def system_packages() -> list[str]:
     None where an engine answers and images can be pulled.
     """
     needs_engine = engine.wanted_packages()
-    return machine.missing_packages(
-        engine=needs_engine, bed=registry.choose() is Bed.OFFLINE
-    )
+    return machine.missing_packages(engine=needs_engine, bed=registry.choose() is Bed.OFFLINE)
 
 
 def install_packages(log: Log) -> str:
@@ -83,7 +81,7 @@ def prepare(config: Config) -> list[Step]:
     bed = registry.choose()
     plan = [Step("engine", "Container engine", engine.start), *tool_steps(extras=config.extras)]
     if bed is Bed.OFFLINE:
-        plan += _offline_steps(config)
+        plan = _offline_steps(config, plan)
     ready = ("engine", "tool-kind", "tool-kubectl", *(["node-image"] if _offline(bed) else []))
     wanted = _wanted(config, bed)
     plan.append(Step("cluster", f"Cluster {config.name}", partial(kind.ensure, wanted), ready))
@@ -150,8 +148,10 @@ def describe(name: str) -> str:
     if record is None:
         return f"{name} does not exist"
     version = record.image.partition("@")[0].rpartition(":")[2].partition("-")[0]
-    origin = "kind's own node image" if record.bed == Bed.REGISTRY.value else (
-        "a node image made here, without a registry (ci/bed/README.md)"
+    origin = (
+        "kind's own node image"
+        if record.bed == Bed.REGISTRY.value
+        else ("a node image made here, without a registry (ci/bed/README.md)")
     )
     return f"{version} on kind, {record.nodes} node(s), {origin}"
 
@@ -161,17 +161,18 @@ def describe_image(reference: str) -> str:
     return images.describe(reference)
 
 
-def _offline_steps(config: Config) -> list[Step]:
-    plan = [
-        Step(
-            "node-rootfs",
-            "Debian for the node image",
-            nodeimage.build_root,
-            ("engine",),
-            lane="debootstrap",
-        )
-    ]
-    plan += [
+def _offline_steps(config: Config, tooling: list[Step]) -> list[Step]:
+    """Tools and everything that the node image is made of, what tests alone need at the end."""
+    modules = pins.modules()
+    images_here = images.made_here(tests=config.extras)
+    root = Step(
+        "node-rootfs",
+        "Debian for the node image",
+        nodeimage.build_root,
+        ("engine",),
+        lane="debootstrap",
+    )
+    recipes = [
         Step(
             f"image-{image.name}",
             f"Image {image.name}",
@@ -179,10 +180,9 @@ def _offline_steps(config: Config) -> list[Step]:
             ("engine",),
             lane="debootstrap",
         )
-        for image in images.made_here(tests=config.extras)
+        for image in images_here
     ]
-    modules = pins.modules()
-    plan += [
+    builds = [
         Step(
             f"go-{name}",
             f"{name} {modules[name].version}",
@@ -191,16 +191,21 @@ def _offline_steps(config: Config) -> list[Step]:
         )
         for name in nodeimage.MODULES
     ]
-    built = tuple(f"go-{name}" for name in nodeimage.MODULES)
-    compilers = (*built, *(step.name for step in tool_steps(extras=config.extras)))
+    built = tuple(step.name for step in builds)
+    late = [f"tool-{tool.name}" for tool in pins.tools().values() if tool.test_only]
+    compilers = (*built, *(step.name for step in tooling if step.name.startswith("tool-")))
     return [
-        *plan,
+        *(step for step in tooling if step.name not in late),
+        root,
+        *builds,
+        *recipes,
         Step(
             "node-image",
             "Node image",
             nodeimage.build,
             ("engine", "node-rootfs", "tool-kubectl", *built),
         ),
+        *(step for step in tooling if step.name in late),
         Step("go-caches", "Go caches", lambda _log: golang.drop_caches(), compilers),
     ]
 
@@ -209,6 +214,7 @@ def _load(config: Config, bed: Bed, log: Log) -> str:
     if bed is Bed.REGISTRY:
         return "pulled when needed"
     docker = engine.require()
+    nodeimage.forget_older(docker)
     names = [node.name for node in kind.nodes(docker, config.name)]
     references = [image.reference for image in images.made_here(tests=config.extras)]
     return images.load(docker, names, references, log)

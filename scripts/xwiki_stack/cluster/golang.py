@@ -122,14 +122,20 @@ def _build(module: pins.Module, platform: tuple[str, str], folder: Path, log: Lo
         "GOWORK": "off",
     }
     log.say("downloading modules")
-    listed = proc.run(
-        [go, "list", "-deps", *_tags(module), "tool"], cwd=module.source, env=env, log=log.path
-    )
+    # Not into the log: `Counting` takes its lines for compiled packages.
+    listed = proc.run([go, "list", "-deps", *_tags(module), "tool"], cwd=module.source, env=env)
     total = len(listed.out.splitlines())
     variables = " ".join(f"-X {name}={value}" for name, value in module.stamps.items())
     built = folder if not module.built_as else folder / "built"
-    argv = [go, "build", "-v", *_tags(module), "-ldflags", f"-s -w {variables}".strip()]
-    with counting(log, total):
+    argv: list[str | Path] = [
+        go,
+        "build",
+        "-v",
+        *_tags(module),
+        "-ldflags",
+        f"-s -w {variables}".strip(),
+    ]
+    with Counting(log, total):
         log.run([*argv, "-o", f"{built}/", "tool"], cwd=module.source, env=env)
     if module.built_as:
         (built / module.built_as).rename(folder / module.binaries[0])
@@ -148,8 +154,8 @@ def _tags(module: pins.Module) -> list[str]:
     return ["-tags", ",".join(module.tags)] if module.tags else []
 
 
-class counting:  # noqa: N801 - reads as what it does in a with statement
-    """Tells, while a build runs, how many of its packages are compiled: `go build -v` names each."""
+class Counting:
+    """Tells, while a build runs, how many packages are compiled: `go build -v` names each."""
 
     def __init__(self, log: Log, total: int) -> None:
         self._log, self._total = log, total

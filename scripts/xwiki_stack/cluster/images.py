@@ -103,16 +103,18 @@ def build(image: Image, log: Log) -> str:
 def load(docker: engine.Engine, nodes: list[str], references: list[str], log: Log) -> str:
     """Bring images of the engine into every node that lacks them. Gives the outcome."""
     loaded = 0
+    control = ["ctr", "--namespace", "k8s.io", "images"]
+    # What is unpacked is not kept packed as well: half the disk.
+    read = [*control, "import", "--local", "--discard-unpacked-layers", "-"]
     for node in nodes:
-        control = docker.docker("exec", node, "ctr", "-n", "k8s.io", "images", "list", "-q")
-        have = set(proc.run(control).out.split())
+        have = set(proc.run(docker.docker("exec", node, *control, "list", "-q")).out.split())
         for reference in references:
             if reference in have:
                 continue
             log.say(f"{reference} into {node}")
             proc.pipe(
                 docker.docker("save", reference),
-                docker.docker("exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"),
+                docker.docker("exec", "-i", node, *read),
                 log=log.path,
             )
             loaded += 1

@@ -118,8 +118,8 @@ def config(wanted: Wanted, *, restrict_oom: bool) -> str:
     ]
     if wanted.nodes > 1:
         # Pods may run on every node. With a single node kind itself lifts the taint.
-        registration = {"nodeRegistration": {"taints": []}}
-        patches.append(yaml.safe_dump({"kind": "InitConfiguration", **registration}))
+        untainted: dict[str, Any] = {"nodeRegistration": {"taints": []}}
+        patches.append(yaml.safe_dump({"kind": "InitConfiguration", **untainted}))
     node = {"image": wanted.image, "labels": {LABEL: wanted.name}}
     roles = ["control-plane"] + ["worker"] * (wanted.nodes - 1)
     document: dict[str, Any] = {
@@ -260,7 +260,7 @@ def wait_healthy(name: str, log: Log, *, since: datetime | None = None) -> None:
 
 PROBE = (
     "for try in 1 2 3 4; do "
-    "curl --silent --fail --max-time 2 --output /dev/null http://10.96.0.10:9153/metrics || exit 1; "
+    "curl -s --fail --max-time 2 --output /dev/null http://10.96.0.10:9153/metrics || exit 1; "
     "done"
 )
 """From a node to DNS by its service address (kind's default), often enough to meet both its pods:
@@ -286,7 +286,7 @@ def unhealthy(items: Sequence[dict[str, Any]], since: datetime | None) -> list[s
     start of each system pod's containers must be younger.
     """
     missing = []
-    seen = {kind: 0 for kind in ("Node", "DaemonSet", "Deployment")}
+    seen = dict.fromkeys(("Node", "DaemonSet", "Deployment"), 0)
     for item in items:
         kind, meta = item["kind"], item["metadata"]
         if kind != "Node" and meta["namespace"] not in SYSTEM:

