@@ -1,12 +1,16 @@
 #!/bin/bash
-# Makes the first page and the admin over REST, once: what exists is left as it is.
+# Makes the first page and the admin over REST, as superadmin. It may run any number of times: a page that
+# exists is left as it is, and the admin's account is made last, so that where it exists all before it does.
 set -euo pipefail
 umask 077
+# As process 1 a shell ignores the signal unless it is told otherwise.
+trap 'exit 143' TERM
+
 readonly secrets=/etc/xwiki-stack/secret
-readonly rest="$XWIKI_URL/rest/wikis/xwiki"
-readonly login=/tmp/login
-readonly headers=/tmp/headers
-readonly body=/tmp/body
+readonly rest=$XWIKI_URL/rest/wikis/xwiki
+# In memory: what holds a password is neither an argument nor on a disk.
+readonly login=/tmp/login headers=/tmp/headers body=/tmp/body sent=/tmp/sent
+readonly namespace='xmlns="http://www.xwiki.org"'
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 fail() {
@@ -14,83 +18,105 @@ fail() {
     exit 1
 }
 
-# curl reads the password from a file, never from its arguments.
-printf 'user = "superadmin:%s"\n' "$(<"$secrets/superadmin-password")" >"$login"
-
-# METHOD PATH [curl options]: gives the status code; the body is in $body.
+# METHOD PATH [curl options]: gives the status, 000 without an answer; the answer is in $body and $headers.
 call() {
     local method=$1 path=$2
     shift 2
-    curl --silent --show-error --max-time 60 --config "$login" --request "$method" --output "$body" \
-        --dump-header "$headers" --write-out '%{http_code}' "$@" "$rest$path"
+    curl --silent --max-time 60 --config "$login" --request "$method" --output "$body" --dump-header "$headers" \
+        --write-out '%{http_code}' "$@" "$rest$path" || true
 }
 
-xml() {
-    local text=$1
-    text=${text//&/&amp;}
-    text=${text//</&lt;}
-    printf '%s' "${text//>/&gt;}"
+# METHOD PATH: sends $sent as XML.
+send() { call "$1" "$2" --header 'Content-Type: application/xml' --data-binary "@$sent"; }
+
+# Text as XML content.
+xml() { printf '%s' "$1" | sed -e 's/&/\&amp;/g' -e 's/</\&lt;/g' -e 's/>/\&gt;/g'; }
+
+# WORDS FUNCTION [ARGUMENT...]: runs the function until it succeeds, saying now and then what is missing.
+wait_for() {
+    local words=$1 tries=0
+    shift
+    until "$@"; do
+        ((tries % 20 != 0)) || say "waiting for $words: HTTP $code"
+        tries=$((tries + 1))
+        sleep 3
+    done
 }
 
-put_page() {
-    local path=$1 title=$2 content=$3 code
+# PATH: the status is 200.
+answers() {
+    code=$(call GET "$1")
+    [[ $code == 200 ]]
+}
+
+# PATH TITLE CONTENT: makes a page unless there is one.
+make_page() {
+    local path=$1 code
     code=$(call GET "$path")
-    case $code in
-    200) say "page $path exists" && return ;;
-    404) ;;
-    *) fail "page $path: HTTP $code" ;;
-    esac
-    printf '<page xmlns="http://www.xwiki.org"><title>%s</title><content>%s</content></page>' \
-        "$(xml "$title")" "$(xml "$content")" >/tmp/page
-    code=$(call PUT "$path" --header 'Content-Type: application/xml' --data-binary @/tmp/page)
-    case $code in
-    201 | 202) say "page $path is made" ;;
-    *) fail "page $path could not be made: HTTP $code" ;;
-    esac
-}
-
-# PATH CLASS FILE: adds an object of a class unless the page has one.
-add_object() {
-    local path=$1 class=$2 file=$3 code
-    code=$(call GET "$path/objects/$class")
-    if [[ $code == 200 ]] && grep -q "<className>$class</className>" "$body"; then
-        say "$class on $path exists"
+    if [[ $code == 200 ]]; then
+        say "page ${path#/spaces/} exists, it is left as it is"
         return
     fi
-    code=$(call POST "$path/objects" --header 'Content-Type: application/xml' --data-binary "@$file")
-    case $code in
-    200 | 201 | 202) say "$class on $path is made" ;;
-    *) fail "$class on $path could not be made: HTTP $code" ;;
-    esac
+    [[ $code == 404 ]] || fail "page ${path#/spaces/} cannot be read: HTTP $code"
+    printf '<page %s><title>%s</title><content>%s</content></page>' \
+        "$namespace" "$(xml "$2")" "$(xml "$3")" >"$sent"
+    code=$(send PUT "$path")
+    [[ $code == 201 || $code == 202 ]] || fail "page ${path#/spaces/} could not be made: HTTP $code"
+    say "page ${path#/spaces/} is made"
 }
 
-object() {
-    local class=$1 name
-    shift
-    printf '<object xmlns="http://www.xwiki.org"><className>%s</className>' "$class"
-    while (($#)); do
-        name=$1
-        printf '<property name="%s"><value>%s</value></property>' "$name" "$(xml "$2")"
-        shift 2
-    done
-    printf '</object>'
+# PATH CLASS: the page has an object of the class.
+has_object() {
+    local code
+    code=$(call GET "$1/objects/$2")
+    [[ $code == 200 || $code == 404 ]] || fail "objects of ${1#/spaces/} cannot be read: HTTP $code"
+    [[ $code == 200 ]] && grep -q "<className>$2</className>" "$body"
 }
 
-say "waiting for the wiki at $XWIKI_URL"
-until code=$(call GET "") && [[ $code == 200 ]]; do sleep 3; done
-# A wrong password is served as a guest, with 200.
+# PATH CLASS [NAME VALUE]...: adds an object to a page.
+add_object() {
+    local path=$1 class=$2 code
+    shift 2
+    {
+        printf '<object %s><className>%s</className>' "$namespace" "$class"
+        while (($#)); do
+            printf '<property name="%s"><value>%s</value></property>' "$1" "$(xml "$2")"
+            shift 2
+        done
+        printf '</object>'
+    } >"$sent"
+    code=$(send POST "$path/objects")
+    rm -f "$sent"
+    [[ $code == 20[0-2] ]] || fail "$class could not be added to ${path#/spaces/}: HTTP $code"
+    say "$class is added to ${path#/spaces/}"
+}
+
+printf 'user = "superadmin:%s"\n' "$(sed 's/[\\"]/\\&/g' "$secrets/superadmin-password")" >"$login"
+
+wait_for "the wiki at $XWIKI_URL" answers ""
+# A wrong password is not refused: XWiki serves the caller as a guest, with 200.
 grep -qi '^XWiki-User: .*superadmin' "$headers" ||
     fail "the wiki does not take the superadmin password of the Secret; next: bump secretRevision"
 
-put_page /spaces/Main/pages/WebHome "$PAGE_TITLE" "$PAGE_CONTENT"
-put_page "/spaces/XWiki/pages/$ADMIN_USERNAME" "$ADMIN_USERNAME" ""
-object XWiki.XWikiUsers first_name "$ADMIN_USERNAME" last_name "" active 1 \
-    password "$(<"$secrets/admin-password")" >/tmp/user
-add_object "/spaces/XWiki/pages/$ADMIN_USERNAME" XWiki.XWikiUsers /tmp/user
-put_page /spaces/XWiki/pages/XWikiPreferences "Preferences" ""
-object XWiki.XWikiGlobalRights users "XWiki.$ADMIN_USERNAME" levels admin,edit,programming allow 1 >/tmp/rights
-add_object /spaces/XWiki/pages/XWikiPreferences XWiki.XWikiGlobalRights /tmp/rights
-put_page /spaces/XWiki/pages/XWikiAdminGroup "Administrators" ""
-object XWiki.XWikiGroups member "XWiki.$ADMIN_USERNAME" >/tmp/member
-add_object /spaces/XWiki/pages/XWikiAdminGroup XWiki.XWikiGroups /tmp/member
+if [[ $FLAVOR == none ]]; then
+    make_page /spaces/Main/pages/WebHome "$PAGE_TITLE" "$PAGE_CONTENT"
+else
+    # The flavor brings this page; one of ours would be in its way.
+    wait_for "the flavor to bring its first page" answers /spaces/Main/pages/WebHome
+fi
+
+readonly admin=XWiki.$ADMIN_USERNAME user=/spaces/XWiki/pages/$ADMIN_USERNAME
+if has_object "$user" XWiki.XWikiUsers; then
+    say "user $admin exists, it is left as it is"
+else
+    make_page /spaces/XWiki/pages/XWikiAdminGroup 'Administrators' ''
+    add_object /spaces/XWiki/pages/XWikiAdminGroup XWiki.XWikiGroups member "$admin"
+    make_page /spaces/XWiki/pages/XWikiPreferences 'Preferences' ''
+    # A right that is given to somebody is taken from everybody else: without this, guests may write.
+    add_object /spaces/XWiki/pages/XWikiPreferences XWiki.XWikiGlobalRights users "$admin" \
+        groups XWiki.XWikiAdminGroup levels admin,edit,comment,delete,register,script,programming allow 1
+    make_page "$user" "$ADMIN_USERNAME" ''
+    add_object "$user" XWiki.XWikiUsers first_name "$ADMIN_USERNAME" active 1 \
+        password "$(<"$secrets/admin-password")"
+fi
 say "done"

@@ -65,14 +65,20 @@
   value: s3
 - name: XCONF_xwikiproperties_store_s3_bucketName
   value: {{ .Values.attachments.s3.bucket | quote }}
+{{- with .Values.attachments.s3.region }}
 - name: XCONF_xwikiproperties_store_s3_region
-  value: {{ .Values.attachments.s3.region | quote }}
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.attachments.s3.endpoint }}
 - name: XCONF_xwikiproperties_store_s3_endpoint
-  value: {{ .Values.attachments.s3.endpoint | quote }}
+  value: {{ . | quote }}
+{{- end }}
 - name: XCONF_xwikiproperties_store_s3_pathStyleAccess
   value: {{ .Values.attachments.s3.pathStyle | quote }}
+{{- with .Values.attachments.s3.keyPrefix }}
 - name: XCONF_xwikiproperties_store_s3_keyPrefix
-  value: {{ .Values.attachments.s3.keyPrefix | quote }}
+  value: {{ . | quote }}
+{{- end }}
 - name: XCONF_xwikiproperties_store_s3_accessKey
   valueFrom:
     secretKeyRef:
