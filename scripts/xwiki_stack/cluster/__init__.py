@@ -22,7 +22,7 @@ from xwiki_stack.cluster.bed import (
     tool_steps,
     toolbox_image,
 )
-from xwiki_stack.cluster.tools import Tools, tools
+from xwiki_stack.cluster.programs import Tools, tools
 
 __all__ = [
     "Config",

@@ -16,8 +16,8 @@ from xwiki_stack.cluster import (
     machine,
     nodeimage,
     pins,
+    programs,
     registry,
-    tools,
 )
 from xwiki_stack.cluster.registry import Bed
 from xwiki_stack.errors import IntentError
@@ -67,7 +67,7 @@ def tool_steps(*, extras: bool = False) -> list[Step]:
         Step(
             f"tool-{tool.name}",
             f"{tool.name} {tool.version}",
-            partial(tools.install, tool.name),
+            partial(programs.install, tool.name),
             # Those of the wheel wait for each other, those of Go for the compiler.
             lane="wheel" if tool.wheel else golang.LANE,
         )
@@ -126,7 +126,7 @@ def environment(name: str = "") -> dict[str, str]:
     found = engine.running()
     extra = dict(found.environment) if found else {}
     path = extra.get("PATH", os.environ.get("PATH", ""))
-    extra["PATH"] = f"{tools.tools().folder}{os.pathsep}{path}"
+    extra["PATH"] = f"{programs.tools().folder}{os.pathsep}{path}"
     if name:
         extra["KUBECONFIG"] = str(kubeconfig(name))
     return extra

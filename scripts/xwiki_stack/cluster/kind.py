@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from xwiki_stack import proc, repo
-from xwiki_stack.cluster import artefacts, engine, machine, tools
+from xwiki_stack.cluster import artefacts, engine, machine, programs
 from xwiki_stack.errors import MachineError, RefusedError, UnhealthyError
 from xwiki_stack.steps import Log
 
@@ -236,7 +236,7 @@ def wait_healthy(name: str, log: Log, *, since: datetime | None = None) -> None:
     Raises UnhealthyError with what is missing, and the way out.
     """
     deadline = time.monotonic() + START_SECONDS
-    kubectl: list[str | Path] = [tools.tools().kubectl, "--kubeconfig", kubeconfig(name)]
+    kubectl: list[str | Path] = [programs.tools().kubectl, "--kubeconfig", kubeconfig(name)]
     kinds = "nodes,pods,daemonsets,deployments"
     while True:
         asked = proc.run(
@@ -383,7 +383,7 @@ def _kind(
     docker: engine.Engine, words: list[str], name: str, log: Log, timeout: float | None = None
 ) -> None:
     env = {**docker.environment, "KIND_EXPERIMENTAL_PROVIDER": "docker"}
-    argv: list[str | Path] = [tools.tools().kind, *words, "--kubeconfig", kubeconfig(name)]
+    argv: list[str | Path] = [programs.tools().kind, *words, "--kubeconfig", kubeconfig(name)]
     log.run(argv, env=env, timeout=timeout)
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from xwiki_stack import proc, repo
-from xwiki_stack.cluster import archive, artefacts, engine, golang, machine, pins, tools
+from xwiki_stack.cluster import archive, artefacts, engine, golang, machine, pins, programs
 from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log
 
@@ -162,7 +162,7 @@ def _stage(stage: Path) -> None:
         "usr/bin": [_binaries("kubernetes") / name for name in ("kubelet", "kubeadm")],
         "usr/local/bin": sorted(_binaries("containerd").iterdir()),
     }
-    places["usr/bin"].append(tools.tools().kubectl.resolve())
+    places["usr/bin"].append(programs.tools().kubectl.resolve())
     for folder, binaries in places.items():
         (stage / folder).mkdir(parents=True, exist_ok=True)
         for binary in binaries:

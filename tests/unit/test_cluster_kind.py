@@ -1,0 +1,189 @@
+"""Whose a cluster is, what is done with it, and when it counts as healthy."""
+
+import copy
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+
+from xwiki_stack import cluster, repo
+from xwiki_stack.cluster import kind
+from xwiki_stack.cluster.kind import Action, Node, Record, Wanted
+from xwiki_stack.errors import IntentError, RefusedError
+
+WANTED = Wanted("wiki", "node:1", nodes=1, bed="offline", disposable=False)
+RECORD = Record("node:1", nodes=1, bed="offline", control_plane="abc")
+RUNNING = [Node("abc", "wiki-control-plane", "running", "control-plane")]
+STOPPED = [Node("abc", "wiki-control-plane", "exited", "control-plane")]
+
+
+def test_nothing_there_is_made_and_what_runs_is_kept() -> None:
+    assert kind.decide([], None, WANTED) is Action.CREATE
+    assert kind.decide([], RECORD, WANTED) is Action.CREATE
+    assert kind.decide(RUNNING, RECORD, WANTED) is Action.KEEP
+
+
+def test_a_stopped_cluster_is_started_again_not_made_anew() -> None:
+    assert kind.decide(STOPPED, RECORD, WANTED) is Action.START
+    half = [*RUNNING, Node("def", "wiki-worker", "exited", "worker")]
+    two = Record("node:1", 2, "offline", "abc")
+    assert kind.decide(half, two, Wanted("wiki", "node:1", 2, "offline", False)) is Action.START
+
+
+@pytest.mark.parametrize("record", [None, Record("node:1", 1, "offline", "another container")])
+@pytest.mark.parametrize("found", [RUNNING, STOPPED])
+def test_a_cluster_of_that_name_that_is_not_ours_is_refused(
+    found: list[Node], record: Record | None
+) -> None:
+    with pytest.raises(RefusedError, match="was not made by this tool from this cache; next:"):
+        kind.decide(found, record, WANTED)
+    # Not even one that may be made anew.
+    with pytest.raises(RefusedError):
+        kind.decide(found, record, Wanted("wiki", "node:2", 1, "offline", disposable=True))
+
+
+def test_a_half_made_cluster_of_ours_is_made_anew() -> None:
+    creating = Record("node:1", 1, "offline", "")
+    assert kind.decide(RUNNING, creating, WANTED) is Action.RECREATE
+
+
+def test_pages_survive_a_newer_node_image() -> None:
+    newer = Wanted("wiki", "node:2", 1, "offline", disposable=False)
+    assert kind.decide(RUNNING, RECORD, newer) is Action.KEEP
+
+
+@pytest.mark.parametrize(("nodes", "bed"), [(2, "offline"), (1, "registry")])
+def test_pages_are_never_destroyed_for_another_shape(nodes: int, bed: str) -> None:
+    other = Wanted("wiki", "node:1", nodes, bed, disposable=False)
+    with pytest.raises(RefusedError, match="`make delete` removes it with every page"):
+        kind.decide(RUNNING, RECORD, other)
+
+
+@pytest.mark.parametrize(
+    ("image", "nodes", "bed"),
+    [("node:2", 1, "offline"), ("node:1", 2, "offline"), ("node:1", 1, "registry")],
+)
+def test_a_cluster_of_tests_is_made_anew_when_it_is_not_what_is_wanted(
+    image: str, nodes: int, bed: str
+) -> None:
+    assert kind.decide(RUNNING, RECORD, Wanted("wiki", image, nodes, bed, True)) is Action.RECREATE
+
+
+def test_a_record_survives_and_a_broken_one_is_none(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(repo.CACHE_VARIABLE, str(tmp_path))
+    repo.state("wiki").mkdir(parents=True)
+    assert kind.read_record("wiki") is None
+    kind._note(WANTED, "abc")
+    assert kind.read_record("wiki") == RECORD
+    for broken in ("{", '{"image": "x"}', "[]"):
+        (repo.state("wiki") / "cluster.json").write_text(broken)
+        assert kind.read_record("wiki") is None
+
+
+def test_the_configuration_has_as_many_equal_nodes_as_wanted() -> None:
+    one = yaml.safe_load(kind.config(WANTED, restrict_oom=False))
+    assert [node["role"] for node in one["nodes"]] == ["control-plane"]
+    assert one["nodes"][0]["labels"] == {kind.LABEL: "wiki"}
+    assert one["networking"]["apiServerAddress"] == "127.0.0.1"
+    assert "containerdConfigPatches" not in one
+    three = Wanted("wiki", "node:1", 3, "offline", False)
+    document = yaml.safe_load(kind.config(three, restrict_oom=True))
+    roles = [node["role"] for node in document["nodes"]]
+    assert roles == ["control-plane", "worker", "worker"]
+    assert "restrict_oom_score_adj = true" in document["containerdConfigPatches"][0]
+    patches = [yaml.safe_load(text) for text in document["kubeadmConfigPatches"]]
+    init = [patch for patch in patches if patch["kind"] == "InitConfiguration"]
+    assert [patch["nodeRegistration"] for patch in init] == [{"taints": []}]
+
+
+def test_the_bed_and_kind_speak_of_the_same_pod_network() -> None:
+    script = repo.ROOT / "ci/bed/node/files/usr/local/sbin/bed-network"
+    assert f"pods={kind.POD_SUBNET}\n" in script.read_text()
+
+
+@pytest.mark.parametrize("nodes", [0, -1, 6])
+def test_a_senseless_number_of_nodes_is_refused(nodes: int) -> None:
+    assert cluster.Config("wiki", 2).nodes == 2
+    with pytest.raises(IntentError, match="allowed: 1 to 5"):
+        cluster.Config("wiki", nodes)
+
+
+BOOT = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+def _healthy() -> list[dict[str, Any]]:
+    """A cluster that was restarted at BOOT and is well."""
+    system: dict[str, Any] = {"namespace": "kube-system", "generation": 1}
+    running = {"running": {"startedAt": "2026-01-01T12:00:05Z"}}
+    ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T12:00:04Z"}
+    counts = {"observedGeneration": 1, "desiredNumberScheduled": 1, "numberReady": 1}
+    return [
+        {"kind": "Node", "metadata": {"name": "n"}, "status": {"conditions": [ready]}},
+        {"kind": "DaemonSet", "metadata": {"name": "d", **system}, "status": counts},
+        {
+            "kind": "Deployment",
+            "metadata": {"name": "c", **system},
+            "spec": {"replicas": 2},
+            "status": {"observedGeneration": 1, "readyReplicas": 2},
+        },
+        {
+            "kind": "Pod",
+            "metadata": {"name": "p", **system},
+            "status": {"containerStatuses": [{"name": "m", "ready": True, "state": running}]},
+        },
+        {
+            "kind": "Deployment",
+            "metadata": {"name": "users", "namespace": "wiki", "generation": 9},
+            "spec": {},
+            "status": {},
+        },
+    ]
+
+
+def test_a_cluster_that_is_well_is_healthy_whatever_the_users_workloads_do() -> None:
+    assert kind.unhealthy(_healthy(), None) == []
+    assert kind.unhealthy(_healthy(), BOOT) == []
+
+
+def test_an_empty_answer_is_not_health() -> None:
+    assert kind.unhealthy([], None) == ["no Node yet", "no DaemonSet yet", "no Deployment yet"]
+
+
+@pytest.mark.parametrize(
+    ("index", "path", "value", "words"),
+    [
+        (0, ["status", "conditions", 0, "status"], "Unknown", "Node n: not ready"),
+        (0, ["status", "conditions"], [], "Node n: not ready"),
+        (
+            0,
+            ["status", "conditions", 0, "lastHeartbeatTime"],
+            "2026-01-01T11:59:59Z",
+            "Node n: no sign of life since its restart",
+        ),
+        (1, ["status", "numberReady"], 0, "DaemonSet d: 0 of 1 ready"),
+        (1, ["status", "desiredNumberScheduled"], 0, "DaemonSet d: 1 of 0 ready"),
+        (1, ["metadata", "generation"], 2, "DaemonSet d: not seen by its controller yet"),
+        (2, ["status", "readyReplicas"], 1, "Deployment c: 1 of 2 ready"),
+        (2, ["metadata", "generation"], 2, "Deployment c: not seen by its controller yet"),
+        (3, ["status", "containerStatuses", 0, "ready"], False, "Pod p: m is not ready"),
+        (3, ["status", "containerStatuses", 0, "state"], {}, "Pod p: m is not ready"),
+        (
+            3,
+            ["status", "containerStatuses", 0, "state", "running", "startedAt"],
+            "2026-01-01T11:00:00Z",
+            "Pod p: m has not been restarted yet",
+        ),
+    ],
+)
+def test_each_lack_is_seen_stale_status_included(
+    index: int, path: list[Any], value: object, words: str
+) -> None:
+    items = copy.deepcopy(_healthy())
+    place: Any = items[index]
+    for word in path[:-1]:
+        place = place[word]
+    place[path[-1]] = value
+    assert kind.unhealthy(items, BOOT) == [words]
