@@ -1,0 +1,59 @@
+"""What every environment renders to, once per run: for the sweeps of render and policy tests."""
+
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from xwiki_stack import generate, intent, render, repo
+from xwiki_stack.render import Manifest, Values
+
+DATA = repo.ROOT / "tests" / "data"
+EVERYTHING = DATA / "everything.yaml"
+"""Every option of every chart at something else than its default."""
+
+
+def names() -> list[str]:
+    """Those that are generated, a decided prod, every option, no option."""
+    generated = [path.parent.name for path in generate.GENERATED.glob("*/xwiki-stack.yaml")]
+    return [*sorted(generated), "prod-decided", "everything", "defaults"]
+
+
+def values(environment: str) -> list[Values]:
+    """The values of an environment."""
+    own: dict[str, list[Values]] = {"everything": [EVERYTHING], "defaults": []}
+    if environment == "prod-decided":
+        return [decided()]
+    return own.get(environment, [generate.path_of(environment)])
+
+
+def decided() -> dict[str, object]:
+    """Generated values of the prod that tests decide, on example.org."""
+
+    environment = intent.load_environment("prod", DATA / "decided")
+    document: dict[str, object] = yaml.safe_load(generate.text_of(environment))
+    return document
+
+
+@cache
+def objects(environment: str) -> tuple[Manifest, ...]:
+    """The objects of an environment."""
+    return tuple(render.helm_template(values=values(environment)))
+
+
+def chart(name: str, *own: Values) -> list[Manifest]:
+    """One subchart on its own."""
+    return render.helm_template(repo.ROOT / "charts" / name, own)
+
+
+def only(found: list[Manifest] | tuple[Manifest, ...], kind: str, ending: str = "") -> Manifest:
+    """The one object of a kind whose name ends so."""
+    (item,) = [
+        item for item in found if item["kind"] == kind and item["metadata"]["name"].endswith(ending)
+    ]
+    return item
+
+
+def documents(path: Path) -> list[Manifest]:
+    """The objects of a manifest file."""
+    return [item for item in yaml.safe_load_all(path.read_text()) if item]

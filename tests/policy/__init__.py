@@ -1,0 +1,1 @@
+"""One rule per file, over every object of every environment."""

@@ -1,0 +1,1 @@
+"""What the charts render, asserted by property."""
