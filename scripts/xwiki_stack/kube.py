@@ -121,10 +121,11 @@ class Kube:
         for node in self.every("Node"):
             with _explained():
                 name = node["metadata"]["name"]
-                answer = self._core.connect_get_node_proxy_with_path_without_preload_content(
-                    name, "stats/summary"
+                # Undecoded: the client would hand the JSON on as Python's notation of a dict.
+                answer = self._core.connect_get_node_proxy_with_path_with_http_info(
+                    name, "stats/summary", _preload_content=False
                 )
-                pods += json.loads(answer.read()).get("pods", [])
+                pods += json.loads(answer.data).get("pods", [])
         return pods
 
     def _resource(self, kind: str, api_version: str | None = None) -> Any:

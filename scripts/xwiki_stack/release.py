@@ -65,7 +65,7 @@ class Release:
         return _sorted(wanted) == _sorted(self.objects())
 
     def _revisions(self) -> list[dict[str, Any]]:
-        argv = ["list", "--all", "--filter", f"^{self.name}$", "--output", "json"]
+        argv = ["list", "--filter", f"^{self.name}$", "--output", "json"]
         revisions: list[dict[str, Any]] = json.loads(self._helm(argv).out or "[]")
         return revisions
 
