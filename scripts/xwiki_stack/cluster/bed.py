@@ -186,7 +186,8 @@ def _offline_steps(config: Config, tooling: list[Step]) -> list[Step]:
         Step(
             f"go-{name}",
             f"{name} {modules[name].version}",
-            partial(golang.build, modules[name]),
+            partial(_compile, modules[name]),
+            ("engine",),
             lane=golang.LANE,
         )
         for name in nodeimage.MODULES
@@ -208,6 +209,17 @@ def _offline_steps(config: Config, tooling: list[Step]) -> list[Step]:
         *(step for step in tooling if step.name in late),
         Step("go-caches", "Go caches", lambda _log: golang.drop_caches(), compilers),
     ]
+
+
+def _compile(module: pins.Module, log: Log) -> str:
+    """Build a part of the node image; without need where the engine has the image already.
+
+    kind's module is also a tool, and that needs its binary.
+    """
+    found = engine.running()
+    if module.name != "kind" and found and found.has_image(nodeimage.reference()):
+        return "nothing to do"
+    return golang.build(module, log)
 
 
 def _load(config: Config, bed: Bed, log: Log) -> str:

@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -145,16 +145,17 @@ def ensure(wanted: Wanted, log: Log) -> str:
     with artefacts.lock(f"cluster-{wanted.name}", log):
         record = read_record(wanted.name)
         action = decide(nodes(docker, wanted.name), record, wanted)
-        since: datetime | None = None
         if action is Action.RECREATE:
             _delete(docker, wanted.name, log)
         if action in (Action.CREATE, Action.RECREATE):
             _create(docker, wanted, log)
         elif action is Action.START:
-            since = _now()
             _start(docker, wanted.name, log)
         if not kubeconfig(wanted.name).exists():
             _kind(docker, ["export", "kubeconfig", "--name", wanted.name], wanted.name, log)
+        # Whoever started it (an engine that came back does), what is older does not count.
+        fresh = action in (Action.CREATE, Action.RECREATE)
+        since = None if fresh else _started(docker, wanted.name)
         wait_healthy(wanted.name, log, since=since)
     if action is Action.KEEP:
         older = record is not None and record.image != wanted.image
@@ -182,13 +183,15 @@ def restart(name: str, log: Log) -> None:
     docker = engine.require()
     found = nodes(docker, name)
     refuse_foreign(name, found, read_record(name))
-    since = _now()
     log.run(docker.docker("restart", "--time", "1", *[node.name for node in found]))
-    wait_healthy(name, log, since=since)
+    wait_healthy(name, log, since=_started(docker, name))
 
 
 def delete(name: str, log: Log) -> bool:
     """Delete a cluster of ours with all its data; say whether there was one."""
+    if read_record(name) and not engine.running():
+        # Its containers lie in a stopped engine; forgetting them would make them strangers.
+        engine.start(log)
     docker = engine.running()
     found = nodes(docker, name) if docker else []
     if docker and found:
@@ -399,10 +402,13 @@ def _record_file(name: str) -> Path:
     return repo.state(name) / "cluster.json"
 
 
-def _now() -> datetime:
-    """Now, to the second: Kubernetes' own times are."""
-    return datetime.now(UTC).replace(microsecond=0)
+def _started(docker: engine.Engine, name: str) -> datetime:
+    """When the youngest node container of a cluster was started."""
+    names = [node.name for node in nodes(docker, name)]
+    asked = proc.run(docker.docker("inspect", "--format", "{{.State.StartedAt}}", *names))
+    return max(_time(line) for line in asked.out.split())
 
 
 def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    """A time of Kubernetes or Docker, to the second: Kubernetes' own are no finer."""
+    return datetime.fromisoformat(f"{text[:19]}+00:00")
