@@ -45,7 +45,7 @@ def test_a_restricted_pod_is_admitted(bed: Bed, wiki: Wiki) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("containers.0.securityContext.privileged", True),
+        ("containers.0.securityContext", {"privileged": True}),
         ("containers.0.securityContext.allowPrivilegeEscalation", True),
         ("containers.0.securityContext.capabilities", {"add": ["NET_ADMIN"]}),
         ("containers.0.securityContext.runAsNonRoot", False),

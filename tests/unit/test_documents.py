@@ -21,7 +21,8 @@ def documents() -> list[Path]:
 
 def dead_links(document: Path, text: str) -> list[str]:
     """Relative links of a document that lead nowhere."""
-    targets = [link for link in LINK.findall(text) if "://" not in link]
+    prose = re.sub(r"`[^`]*`", "", text)  # a pattern in code may look like a link
+    targets = [link for link in LINK.findall(prose) if "://" not in link]
     return [link for link in targets if not (document.parent / link).exists()]
 
 

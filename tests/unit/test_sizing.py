@@ -1,0 +1,85 @@
+"""Derived numbers fit together, and what does not fit is refused."""
+
+import pytest
+
+from xwiki_stack import intent, sizing
+from xwiki_stack.errors import IntentError
+from xwiki_stack.intent import Cluster, bytes_of
+from xwiki_stack.sizing import MI, Row
+
+
+@pytest.mark.parametrize("size", sorted(sizing.SIZES))
+def test_every_size_holds_heap_and_all_that_lives_beside_it(size: str) -> None:
+    limit = sizing.SIZES[size]["xwiki"].limit_memory
+    heap = int(sizing.heap(limit).value.removesuffix("m"))
+    beside = sizing.METASPACE + sizing.CODE_CACHE + sizing.THREADS_AND_BUFFERS + sizing.LIBREOFFICE
+    assert sizing.HEAP_LEAST <= heap <= bytes_of(limit) // MI - beside
+
+
+def test_the_limit_that_was_asked_for_does_not_hold_xwiki() -> None:
+    """Why `small` has 3Gi: docs/decisions/0003-xwiki-memory.md."""
+    with pytest.raises(IntentError, match="2Gi leaves XWiki a heap of 768 MiB"):
+        sizing.heap("2Gi")
+
+
+@pytest.mark.parametrize("size", sorted(sizing.SIZES))
+def test_every_size_holds_mysql_with_all_connections_busy(size: str) -> None:
+    limit = sizing.SIZES[size]["mysql"].limit_memory
+    pool = int(sizing.buffer_pool(limit).value.removesuffix("M"))
+    total = bytes_of(limit) // MI
+    assert pool % sizing.POOL_CHUNK == 0
+    assert 0.5 <= pool / total <= 0.7
+    assert pool + int(sizing.max_connections().value) * sizing.CONNECTION_WORST < total
+
+
+def test_a_mysql_too_small_for_its_connections_is_refused() -> None:
+    with pytest.raises(IntentError, match="does not hold MySQL's worst case"):
+        sizing.buffer_pool("1Gi")
+
+
+def test_connections_leave_room_beside_xwikis_pool() -> None:
+    assert int(sizing.max_connections().value) >= sizing.XWIKI_POOL + 20
+
+
+def test_the_small_requests_are_those_that_were_asked_for() -> None:
+    small = sizing.SIZES["small"]
+    assert (small["xwiki"].request_cpu, small["xwiki"].request_memory) == ("200m", "512Mi")
+    assert (small["mysql"].request_cpu, small["mysql"].request_memory) == ("500m", "1Gi")
+    assert (small["mysql"].limit_cpu, small["mysql"].limit_memory) == ("2", "4Gi")
+
+
+def cluster(nodes: int, cpu: float, memory_mi: int) -> Cluster:
+    return Cluster("c", "p", nodes, cpu, memory_mi * MI, "longhorn", True, "none", "", "")
+
+
+ROWS = [Row("platform", 2, 4096 * MI), Row("prod/mysql", 1, 1024 * MI)]
+
+
+def test_requests_that_fit_are_accepted() -> None:
+    sizing.refuse_too_small(cluster(1, 3, 5120), ROWS)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cpu", "memory", "words"),
+    [
+        (1, 2.5, 5120, "0.50 cores"),
+        (1, 3, 5119, "1 MiB of memory"),
+        (1, 1, 1024, "2.00 cores and 4096 MiB"),
+        (2, 2.9, 5120, "while one node is away"),
+    ],
+)
+def test_a_node_too_small_is_refused_with_what_is_missing(
+    nodes: int, cpu: float, memory: int, words: str
+) -> None:
+    with pytest.raises(IntentError, match=words) as caught:
+        sizing.refuse_too_small(cluster(nodes, cpu, memory), ROWS)
+    assert "values/clusters/c.yaml: nodes" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["local", "main"])
+def test_the_clusters_of_the_repository_carry_their_environments(name: str) -> None:
+    rows = sizing.report(name)
+    carried = [env for env in intent.environments() if intent.load_environment(env).cluster == name]
+    assert carried
+    assert len(rows) == 1 + 2 * len(carried)
+    assert all(row.who in sizing.text(name) for row in rows)
