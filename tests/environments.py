@@ -1,7 +1,9 @@
 """What every environment renders to, once per run: for the sweeps of render and policy tests."""
 
+import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -41,9 +43,14 @@ def objects(environment: str) -> tuple[Manifest, ...]:
     return tuple(render.helm_template(values=values(environment)))
 
 
-def chart(name: str, *own: Values) -> list[Manifest]:
+def chart(name: str, *own: dict[str, Any]) -> list[Manifest]:
     """One subchart on its own."""
-    return render.helm_template(repo.ROOT / "charts" / name, own)
+    return list(_chart(name, json.dumps(own)))
+
+
+@cache
+def _chart(name: str, own: str) -> tuple[Manifest, ...]:
+    return tuple(render.helm_template(repo.ROOT / "charts" / name, json.loads(own)))
 
 
 def only(found: list[Manifest] | tuple[Manifest, ...], kind: str, ending: str = "") -> Manifest:
