@@ -35,7 +35,8 @@ def digest(*parts: Path | str | bytes) -> str:
     """The content key of an artefact: 16 hex digits of a SHA-256 over its inputs.
 
     Files count with their content and executable bit, folders with every file below them by
-    relative name, so that the key is the same in every clone. Python's own caches do not count.
+    relative name, so that the key is the same in every clone. Documentation and Python's own caches
+    do not count.
     """
     total = hashlib.sha256()
     for part in parts:
@@ -51,7 +52,8 @@ def _entries(part: Path | str | bytes) -> list[tuple[str, bytes]]:
     if isinstance(part, bytes):
         return [("bytes", part)]
     if part.is_dir():
-        files = sorted(p for p in part.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+        found = sorted(path for path in part.rglob("*") if path.is_file())
+        files = [p for p in found if p.suffix != ".md" and "__pycache__" not in p.parts]
         return [(_label(p, p.relative_to(part).as_posix()), p.read_bytes()) for p in files]
     return [(_label(part, part.name), part.read_bytes())]
 

@@ -131,11 +131,20 @@ def secrets(bed: Bed, namespace: str) -> str:
 @pytest.fixture(scope="session")
 def values(bed: Bed) -> Callable[..., list[render.Values]]:
     """The values of the local environment on this bed, with a test's own on top."""
+    # Asked once: a file that changes below images/ while tests run must not change them.
+    common = up.values("local", bed.name)
 
     def layered(*own: dict[str, Any]) -> list[render.Values]:
-        return [*up.values("local", bed.name), *own]
+        return [*common, *own]
 
     return layered
+
+
+LIGHT = {
+    component: {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
+    for component in ("xwiki", "mysql")
+}
+"""For a release beside the shared wiki: two cores do not hold the requests of two environments."""
 
 
 @pytest.fixture(scope="session")

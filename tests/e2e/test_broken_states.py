@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from tests.e2e.conftest import Bed
+from tests.e2e.conftest import LIGHT, Bed
 from tests.e2e.patience import eventually
 from tests.e2e.wiki import Wiki
 from xwiki_stack import cluster, credentials, render, status
@@ -57,7 +57,7 @@ def test_a_wrong_database_password_waits_and_is_explained(
     bed: Bed, wiki: Wiki, secrets: str, values: Values
 ) -> None:
     """The Secrets of this namespace are others than those the shared database knows."""
-    bed.release(secrets).install(values(external(wiki)))
+    bed.release(secrets).install(values(LIGHT, external(wiki)))
     report = explained(bed, secrets, "wait-for-database", "denied", "secretRevision")
     assert restarts(bed, secrets) == 0, "the pod fails instead of waiting"
     assert "password" not in json.dumps([str(f) for f in report.findings]).lower().replace(
@@ -71,7 +71,7 @@ def test_a_wrong_database_password_waits_and_is_explained(
 def test_a_missing_secret_is_named_with_its_keys(
     bed: Bed, wiki: Wiki, namespace: str, values: Values
 ) -> None:
-    bed.release(namespace).install(values())
+    bed.release(namespace).install(values(LIGHT))
     explained(bed, namespace, "Secret xwiki-stack-mysql", "does not exist", "root-password")
     assert restarts(bed, namespace) == 0
     credentials.ensure(bed.kube, namespace, render.RELEASE)
@@ -87,7 +87,7 @@ def test_a_missing_storage_class_is_named_with_those_that_exist(
     bed: Bed, secrets: str, values: Values
 ) -> None:
     wrong = {"persistence": {"storageClass": "no-such-class"}}
-    bed.release(secrets).install(values({"mysql": wrong, "xwiki": wrong}))
+    bed.release(secrets).install(values(LIGHT, {"mysql": wrong, "xwiki": wrong}))
     report = explained(bed, secrets, "storage class no-such-class does not exist")
     known = [item["metadata"]["name"] for item in bed.kube.every("StorageClass")]
     assert known
@@ -103,7 +103,7 @@ def test_a_full_volume_is_named_and_what_was_written_stays(
     copy_secret(bed, wiki, secrets, "shared-database")
     own["xwiki"]["persistence"] = {"existingClaim": "small"}
     own["xwiki"]["bootstrap"] = {"enabled": False}
-    bed.release(secrets).install(values(own))
+    bed.release(secrets).install(values(LIGHT, own))
     pod = eventually(lambda: running_pod(bed, secrets), seconds=180)
     fill = "dd if=/dev/zero of=/usr/local/xwiki/data/ballast bs=1M 2>&1; df /usr/local/xwiki"
     bed.kubectl("exec", "-n", secrets, pod, "-c", "xwiki", "--", "sh", "-c", fill, check=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.e2e.conftest import Bed
+from tests.e2e.conftest import LIGHT, Bed
 from tests.e2e.patience import eventually
 from tests.e2e.wiki import Wiki
 from xwiki_stack import readiness, render
@@ -14,7 +14,7 @@ def test_a_second_release_in_a_second_namespace_has_a_database_of_its_own(
     bed: Bed, wiki: Wiki, secrets: str, values: Values
 ) -> None:
     wiki.write("OnlyHere", "of the first wiki")
-    bed.release(secrets).install(values())
+    bed.release(secrets).install(values(LIGHT))
 
     def ready() -> bool:
         for kind, component in (("StatefulSet", "mysql"), ("Deployment", "xwiki")):
