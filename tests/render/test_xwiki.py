@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests import environments
-from xwiki_stack import proc, render, repo
+from xwiki_stack import proc, render, repo, sizing
 from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
 
@@ -329,6 +329,13 @@ def test_two_releases_share_no_name() -> None:
 
 
 # Values, schema, documentation
+
+
+def test_the_default_heap_is_what_the_default_limit_leaves() -> None:
+    values = defaults()
+    assert values["java"]["heap"] == sizing.heap(values["resources"]["limits"]["memory"]).value
+    bounds = {"metaspace": sizing.METASPACE, "codeCache": sizing.CODE_CACHE}
+    assert {key: values["java"][key] for key in bounds} == {k: f"{v}m" for k, v in bounds.items()}
 
 
 def test_everything_names_every_value_and_changes_it() -> None:
