@@ -1,9 +1,11 @@
 """The plan: what is done on which bed, and in which order."""
 
+from pathlib import Path
+
 import pytest
 
-from xwiki_stack import cluster
-from xwiki_stack.cluster import images, nodeimage, registry
+from xwiki_stack import cluster, repo
+from xwiki_stack.cluster import images, kind, nodeimage, registry
 from xwiki_stack.steps import Step
 
 
@@ -58,3 +60,40 @@ def test_helm_3_is_for_tests_alone_and_never_in_the_way(monkeypatch: pytest.Monk
     assert names.index("tool-helm3") > names.index("go-kubernetes")
     assert "tool-helm3" in {step.name for step in cluster.tool_steps(extras=True)}
     assert "tool-helm3" not in {step.name for step in cluster.tool_steps()}
+
+
+def _made_on(bed: str, name: str) -> None:
+    repo.state(name).mkdir(parents=True)
+    kind._note(kind.Wanted(name, "image:1", 1, bed, disposable=False), "id")
+
+
+def test_a_cluster_keeps_its_bed_while_the_registry_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(repo.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(registry.VARIABLE, "auto")
+    monkeypatch.setattr(registry, "choose", lambda: registry.Bed.OFFLINE)
+    names = [step.name for step in cluster.prepare(cluster.Config("wiki"))]
+    assert "node-image" in names, "nothing was made yet, so the registry is asked"
+    _made_on("registry", "wiki")
+    for name in ("wiki", "another"):
+        names = [step.name for step in cluster.prepare(cluster.Config(name))]
+        assert "node-image" not in names
+    assert cluster.image_values("wiki") is None
+    _made_on("offline", "own")
+    assert cluster.image_values("own") is not None
+    # What is asked for wins; the cluster itself then refuses to become something else.
+    monkeypatch.setenv(registry.VARIABLE, "offline")
+    assert "node-image" in [step.name for step in cluster.prepare(cluster.Config("wiki"))]
+
+
+def test_a_description_says_version_nodes_and_origin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(repo.CACHE_VARIABLE, str(tmp_path))
+    assert cluster.describe("wiki") == "wiki does not exist"
+    repo.state("wiki").mkdir(parents=True)
+    kind._note(kind.Wanted("wiki", nodeimage.reference(), 2, "offline", False), "id")
+    assert cluster.describe("wiki").startswith("v1.36.3 on kind, 2 node(s), a node image made here")
+    kind._note(kind.Wanted("wiki", registry.NODE_IMAGE, 1, "registry", False), "id")
+    assert cluster.describe("wiki") == "v1.36.1 on kind, 1 node(s), kind's own node image"

@@ -51,7 +51,7 @@ def system_packages() -> list[str]:
     None where an engine answers and images can be pulled.
     """
     needs_engine = engine.wanted_packages()
-    return machine.missing_packages(engine=needs_engine, bed=registry.choose() is Bed.OFFLINE)
+    return machine.missing_packages(engine=needs_engine, bed=_bed() is Bed.OFFLINE)
 
 
 def install_packages(log: Log) -> str:
@@ -78,7 +78,7 @@ def tool_steps(*, extras: bool = False) -> list[Step]:
 
 def prepare(config: Config) -> list[Step]:
     """All steps up to a healthy cluster with its images; the last one needs all others."""
-    bed = registry.choose()
+    bed = _bed(config.name)
     plan = [Step("engine", "Container engine", engine.start), *tool_steps(extras=config.extras)]
     if bed is Bed.OFFLINE:
         plan = _offline_steps(config, plan)
@@ -134,12 +134,12 @@ def environment(name: str = "") -> dict[str, str]:
 
 def image_values(name: str) -> dict[str, Any] | None:
     """Chart values for a cluster's own images; None where images are pulled."""
-    return images.overrides(_bed_of(name))
+    return images.overrides(_bed(name))
 
 
 def toolbox_image() -> str:
     """The image with a shell and network tools, for pods of tests."""
-    return images.toolbox(registry.choose())
+    return images.toolbox(_bed())
 
 
 def describe(name: str) -> str:
@@ -246,9 +246,19 @@ def _offline(bed: Bed) -> bool:
     return bed is Bed.OFFLINE
 
 
-def _bed_of(name: str) -> Bed:
-    record = kind.read_record(name)
-    return Bed(record.bed) if record else registry.choose()
+def _bed(name: str = "") -> Bed:
+    """The bed of a cluster: what is asked for, else what it or any other was made on.
+
+    A registry that is away for an hour must not turn a cluster into something else; so the
+    registry itself is asked only where nothing was made yet.
+    """
+    asked = registry.wanted(os.environ)
+    if asked:
+        return asked
+    records = [kind.read_record(name)] if name else []
+    records += [kind.read_record(folder.name) for folder in repo.state("").glob("*")]
+    made = [Bed(record.bed) for record in records if record]
+    return made[0] if made else registry.choose()
 
 
 def _log(name: str) -> Log:

@@ -105,29 +105,42 @@ def _start(log: Log) -> None:
             next=f"point {repo.CACHE_VARIABLE} to a shorter path",
         )
     artefacts.require_disk(3)
-    # Sockets and pid files of an engine that died, or ran before a reboot, mislead the next one.
-    proc.end(_pid_file())
-    for stale in (home / "run", home / "dockerd.pid"):
-        artefacts.remove(stale) if stale.is_dir() else stale.unlink(missing_ok=True)
-    (home / "bin").mkdir(parents=True, exist_ok=True)
-    (home / "run").mkdir()
-    _link_client()
-    log.say("starting dockerd")
     log_file = repo.logs() / "dockerd.log"
-    proc.spawn(_argv(), log=log_file, pid_file=_pid_file(), env={"PATH": _path()})
+    if not proc.alive(_pid_file()):
+        _forget_earlier_boot()
+        (home / "dockerd.pid").unlink(missing_ok=True)
+        for folder in ("bin", "run"):
+            (home / folder).mkdir(parents=True, exist_ok=True)
+        _link_client()
+        log.say("starting dockerd")
+        proc.spawn(_argv(), log=log_file, pid_file=_pid_file(), env={"PATH": _path()})
     engine = Engine(f"unix://{_socket()}")
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and proc.alive(_pid_file()):
         if _answers(engine):
             return
-        if not proc.alive(_pid_file()):
-            break
         time.sleep(0.3)
-    last = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
     proc.end(_pid_file())
+    last = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
     raise MachineError(
         "dockerd did not start" + (f": {last[-1][:200]}" if last else ""), next=f"read {log_file}"
     )
+
+
+def _forget_earlier_boot() -> None:
+    """Drop sockets and pid files of before a reboot: their pids belong to others by now.
+
+    Of the same boot they stay: containers outlive a dockerd that was killed, and the next one
+    finds them by these files.
+    """
+    home = _home()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    noted = home / "boot"
+    if noted.exists() and noted.read_text().strip() == boot:
+        return
+    artefacts.remove(home / "run")
+    home.mkdir(parents=True, exist_ok=True)
+    noted.write_text(f"{boot}\n")
 
 
 def _argv() -> list[str | Path]:

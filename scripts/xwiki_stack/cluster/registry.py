@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from enum import Enum
+from functools import cache
 
 from xwiki_stack import proc
 from xwiki_stack.cluster import engine
@@ -62,7 +63,9 @@ def decide(code: int | None) -> Bed:
     return Bed.REGISTRY if code == 0 else Bed.OFFLINE
 
 
+@cache
 def _manifest_code() -> int | None:
+    """Asked once per run: an unreachable registry costs PATIENCE each time."""
     found = engine.running()
     docker = found or engine.Engine("")
     argv = docker.docker("manifest", "inspect", NODE_IMAGE)
