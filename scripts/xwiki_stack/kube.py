@@ -122,7 +122,7 @@ class Kube:
             with _explained():
                 name = node["metadata"]["name"]
                 # Undecoded: the client would hand the JSON on as Python's notation of a dict.
-                answer = self._core.connect_get_node_proxy_with_path_with_http_info(
+                answer: Any = self._core.connect_get_node_proxy_with_path_with_http_info(
                     name, "stats/summary", _preload_content=False
                 )
                 pods += json.loads(answer.data).get("pods", [])

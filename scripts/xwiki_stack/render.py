@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from xwiki_stack import proc, repo
+from xwiki_stack import cluster, proc, repo
 from xwiki_stack.errors import IntentError, StackError
 
 RELEASE = "xwiki-stack"
@@ -23,11 +23,12 @@ def helm_template(
     release: str = RELEASE,
     namespace: str = "wiki-local",
     *,
-    helm: Path | str = "helm",
+    helm: Path | None = None,
     show_only: Sequence[str] = (),
 ) -> list[Manifest]:
     """Render a chart with values files or dicts, the later winning, into its objects.
 
+    helm: another one than the pinned one.
     Raises IntentError with Helm's own words when the chart refuses the values.
     """
     text = helm_template_text(chart, values, release, namespace, helm=helm, show_only=show_only)
@@ -40,12 +41,13 @@ def helm_template_text(
     release: str = RELEASE,
     namespace: str = "wiki-local",
     *,
-    helm: Path | str = "helm",
+    helm: Path | None = None,
     show_only: Sequence[str] = (),
 ) -> str:
     """As `helm_template`, but the bytes Helm printed."""
     with TemporaryDirectory(prefix="xwiki-stack-render-") as folder:
-        argv: list[str | Path] = [helm, "template", release, chart, "--namespace", namespace]
+        program = helm or cluster.tools().helm
+        argv: list[str | Path] = [program, "template", release, chart, "--namespace", namespace]
         for path in values_files(values, Path(folder)):
             argv += ["--values", path]
         for template in show_only:
