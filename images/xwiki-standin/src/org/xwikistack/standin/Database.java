@@ -2,11 +2,15 @@ package org.xwikistack.standin;
 
 import java.nio.file.Path;
 import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
-import java.sql.Statement;
+import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.Properties;
 import javax.xml.parsers.DocumentBuilderFactory;
 import org.apache.tomcat.jdbc.pool.DataSource;
 import org.apache.tomcat.jdbc.pool.PoolProperties;
@@ -14,30 +18,16 @@ import org.w3c.dom.Element;
 import org.w3c.dom.NodeList;
 
 /**
- * The wiki's database. Where it is and who asks stands in hibernate.cfg.xml, read as XML: a password that
- * breaks the XML breaks the start, as with the real image.
+ * The wiki's database: who asks where, and the pool of connections. Both stand in hibernate.cfg.xml, read as XML:
+ * a password that breaks the XML breaks the start, as with the real image.
  */
 final class Database {
-    private static final String[] TABLES = {
-        "xwikidbversion (XWV_VERSION INT NOT NULL PRIMARY KEY)",
-        "xwikidoc (XWD_ID BIGINT NOT NULL PRIMARY KEY, XWD_FULLNAME VARCHAR(700) NOT NULL UNIQUE,"
-            + " XWD_WEB VARCHAR(700) NOT NULL, XWD_NAME VARCHAR(700) NOT NULL, XWD_TITLE VARCHAR(255) NOT NULL,"
-            + " XWD_CONTENT LONGTEXT NOT NULL, XWD_AUTHOR VARCHAR(255) NOT NULL, XWD_VERSION VARCHAR(32) NOT NULL,"
-            + " XWD_DATE BIGINT NOT NULL, XWD_CREATION_DATE BIGINT NOT NULL)",
-        "xwikircs (XWR_DOCID BIGINT NOT NULL, XWR_VERSION VARCHAR(32) NOT NULL, XWR_AUTHOR VARCHAR(255) NOT NULL,"
-            + " XWR_DATE BIGINT NOT NULL, XWR_PATCH LONGTEXT NOT NULL, PRIMARY KEY (XWR_DOCID, XWR_VERSION))",
-        "xwikiattachment (XWA_ID BIGINT NOT NULL PRIMARY KEY, XWA_DOC_ID BIGINT NOT NULL,"
-            + " XWA_FILENAME VARCHAR(255) NOT NULL, XWA_SIZE BIGINT NOT NULL, XWA_MIMETYPE VARCHAR(255) NOT NULL,"
-            + " XWA_AUTHOR VARCHAR(255) NOT NULL, XWA_VERSION VARCHAR(32) NOT NULL, XWA_DATE BIGINT NOT NULL)",
-        "xwikiattrecyclebin (XDA_ID BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, XDA_DOC_NAME VARCHAR(700) NOT NULL,"
-            + " XDA_FILENAME VARCHAR(255) NOT NULL, XDA_DATE BIGINT NOT NULL, XDA_DELETER VARCHAR(255) NOT NULL)",
-        "xwikiobjects (XWO_ID BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY, XWO_NAME VARCHAR(700) NOT NULL,"
-            + " XWO_CLASSNAME VARCHAR(255) NOT NULL, XWO_NUMBER INT NOT NULL)",
-        "xwikiproperties (XWP_ID BIGINT NOT NULL, XWP_NAME VARCHAR(255) NOT NULL, XWP_VALUE LONGTEXT NOT NULL,"
-            + " PRIMARY KEY (XWP_ID, XWP_NAME))",
-    };
-    /** Of the schema above; XWiki keeps a number of its migrations in the same table. */
-    private static final int SCHEMA_VERSION = 171000000;
+    /** What is done in one transaction. */
+    interface Work<T> {
+        T on(Connection connection) throws Exception;
+    }
+
+    private static final String LINK_FAILURE = "08";
 
     private final DataSource pool;
 
@@ -48,70 +38,88 @@ final class Database {
         wanted.setUsername(found.get("connection.username"));
         wanted.setPassword(found.get("connection.password"));
         wanted.setDriverClassName("com.mysql.cj.jdbc.Driver");
-        // XWiki's own pool: 50 at most, 30 s to wait for one, and a dead connection is never handed out.
+        // A server that vanished without a word must not hold a request for ever.
+        wanted.setConnectionProperties("connectTimeout=10000;socketTimeout=60000");
+        // XWiki's own pool: 50 at most, 5 idle, 30 s to wait for one.
         wanted.setMaxActive(50);
         wanted.setMaxIdle(5);
         wanted.setInitialSize(0);
         wanted.setMinIdle(0);
         wanted.setMaxWait(30_000);
+        // A dead connection is dropped, so that a database that comes back is found without a restart.
         wanted.setTestOnBorrow(true);
         wanted.setValidationQuery("SELECT 1");
         wanted.setValidationInterval(0);
         wanted.setDefaultTransactionIsolation(Connection.TRANSACTION_REPEATABLE_READ);
+        wanted.setDefaultAutoCommit(false);
+        wanted.setRollbackOnReturn(true);
         this.pool = new DataSource(wanted);
     }
 
-    Connection connect() throws SQLException {
-        try {
-            return pool.getConnection();
-        } catch (SQLException gone) {
-            hang();
-            throw gone;
+    /** Commits what the work did, or nothing of it. */
+    <T> T transact(Work<T> work) throws Exception {
+        try (Connection connection = borrow()) {
+            T result = work.on(connection);
+            connection.commit();
+            return result;
         }
+    }
+
+    /** A connection outside any transaction, for a schema that is being made. */
+    Connection connect() throws SQLException {
+        return pool.getConnection();
+    }
+
+    /** Makes the schema that the URL names, if the account may. */
+    void create() throws SQLException {
+        Properties account = new Properties();
+        account.setProperty("user", pool.getUsername());
+        account.setProperty("password", pool.getPoolProperties().getPassword());
+        account.setProperty("createDatabaseIfNotExist", "true");
+        DriverManager.getConnection(pool.getUrl(), account).close();
     }
 
     void close() {
         pool.close();
     }
 
-    /** Makes or checks the schema; says whether the database was empty. */
-    boolean prepare() throws SQLException {
-        try (Connection connection = pool.getConnection(); Statement statement = connection.createStatement()) {
-            // XWiki's schema updates read the row formats of tables, which needs the global PROCESS privilege.
-            statement.executeQuery("SELECT COUNT(*) FROM information_schema.INNODB_TABLES").close();
-            warnOfCharacters(statement);
-            boolean empty = !exists(connection);
-            for (String table : TABLES) {
-                statement.execute("CREATE TABLE IF NOT EXISTS " + table + " ENGINE=InnoDB ROW_FORMAT=DYNAMIC");
-            }
-            statement.execute("INSERT IGNORE INTO xwikidbversion VALUES (" + SCHEMA_VERSION + ")");
-            return empty;
+    /** Whether the server cannot be reached, which may pass, and not that it refuses, which does not. */
+    static boolean unreachable(SQLException failed) {
+        return failed.getSQLState() != null && failed.getSQLState().startsWith(LINK_FAILURE);
+    }
+
+    /** Runs one statement; gives the number of rows it changed. */
+    static int run(Connection connection, String statement, Object... values) throws SQLException {
+        try (PreparedStatement prepared = prepare(connection, statement, values)) {
+            return prepared.executeUpdate();
         }
     }
 
-    private static boolean exists(Connection connection) throws SQLException {
-        String schema = connection.getCatalog();
-        try (ResultSet tables = connection.getMetaData().getTables(schema, null, "xwikidoc", null)) {
-            return tables.next();
-        }
-    }
-
-    private static void warnOfCharacters(Statement statement) throws SQLException {
-        String query = "SELECT @@character_set_database, @@collation_database";
-        try (ResultSet row = statement.executeQuery(query)) {
-            row.next();
-            if (!row.getString(1).equals("utf8mb4") || !row.getString(2).equals("utf8mb4_bin")) {
-                Log.warn("the database is " + row.getString(1) + "/" + row.getString(2)
-                    + ", not utf8mb4/utf8mb4_bin: page names will not be case-sensitive");
+    /** The first column of a query's rows. */
+    static List<String> column(Connection connection, String query, Object... values) throws SQLException {
+        List<String> found = new ArrayList<>();
+        try (PreparedStatement prepared = prepare(connection, query, values); ResultSet row = prepared.executeQuery()) {
+            while (row.next()) {
+                found.add(row.getString(1));
             }
         }
+        return found;
     }
 
-    private static void hang() {
+    static PreparedStatement prepare(Connection connection, String statement, Object... values) throws SQLException {
+        PreparedStatement prepared = connection.prepareStatement(statement, PreparedStatement.RETURN_GENERATED_KEYS);
+        for (int i = 0; i < values.length; i++) {
+            prepared.setObject(i + 1, values[i]);
+        }
+        return prepared;
+    }
+
+    private Connection borrow() throws SQLException, InterruptedException {
         try {
-            Thread.sleep(Faults.DATABASE_HANG * 1000L);
-        } catch (InterruptedException ended) {
-            Thread.currentThread().interrupt();
+            return pool.getConnection();
+        } catch (SQLException gone) {
+            Faults.sleep(Faults.DATABASE_HANG);
+            throw gone;
         }
     }
 

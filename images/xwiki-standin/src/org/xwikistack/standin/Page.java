@@ -5,17 +5,30 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/** One page: where it is, what it says, its objects and, while it travels in a XAR, its attachments. */
+/** One page: where it is, what it says, and, while it travels in a XAR, its objects and attachments. */
 final class Page {
+    /** An object of a class with its properties. */
+    record Item(String className, Map<String, String> properties) {
+        Item(String className) {
+            this(className, new LinkedHashMap<>());
+        }
+
+        String get(String property) {
+            return properties.getOrDefault(property, "");
+        }
+    }
+
+    static final String FIRST_VERSION = "1.1";
+
     final String space;
     final String name;
     final String title;
     final String content;
     final String author;
-    String version = "1.1";
+    String version = FIRST_VERSION;
     long date = System.currentTimeMillis();
     long creationDate = date;
-    final List<Element> objects = new ArrayList<>();
+    final List<Item> objects = new ArrayList<>();
     final Map<String, byte[]> files = new LinkedHashMap<>();
 
     Page(String space, String name, String title, String content, String author) {
@@ -31,13 +44,9 @@ final class Page {
         return space + "." + name;
     }
 
-    /** An object of a class with its properties. */
-    static final class Element {
-        final String className;
-        final Map<String, String> properties = new LinkedHashMap<>();
-
-        Element(String className) {
-            this.className = className;
-        }
+    /** The version after this one: 1.1, 1.2, ... */
+    String nextVersion() {
+        int dot = version.lastIndexOf('.');
+        return version.substring(0, dot + 1) + (Integer.parseInt(version.substring(dot + 1)) + 1);
     }
 }

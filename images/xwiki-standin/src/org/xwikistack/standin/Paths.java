@@ -6,17 +6,17 @@ import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 
-/** A request's path as decoded segments, and what they name. */
+/** A request's address in parts, and what they name. */
 final class Paths {
     private Paths() {
     }
 
+    /** The decoded segments of the path below the context. */
     static List<String> of(HttpServletRequest request) {
         List<String> segments = new ArrayList<>();
-        String path = request.getRequestURI().substring(request.getContextPath().length());
-        for (String part : path.split("/")) {
+        for (String part : request.getRequestURI().substring(request.getContextPath().length()).split("/")) {
             if (!part.isEmpty()) {
-                segments.add(URLDecoder.decode(part.replace("+", "%2B"), StandardCharsets.UTF_8));
+                segments.add(decoded(part.replace("+", "%2B")));
             }
         }
         return segments;
@@ -32,5 +32,20 @@ final class Paths {
             named.add("WebHome");
         }
         return String.join(".", named);
+    }
+
+    /** A parameter of the query string, or ''. Unlike getParameter it leaves the body of a form unread. */
+    static String parameter(HttpServletRequest request, String name) {
+        String query = request.getQueryString();
+        for (String pair : (query == null ? "" : query).split("&")) {
+            if (pair.startsWith(name + "=")) {
+                return decoded(pair.substring(name.length() + 1));
+            }
+        }
+        return "";
+    }
+
+    private static String decoded(String text) {
+        return URLDecoder.decode(text, StandardCharsets.UTF_8);
     }
 }

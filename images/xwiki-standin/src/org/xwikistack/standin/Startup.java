@@ -10,6 +10,12 @@ import java.nio.file.Path;
 public final class Startup implements ServletContextListener {
     @Override
     public void contextInitialized(ServletContextEvent event) {
+        try {
+            // Tomcat listens before it deploys: until this returns, the port is open and requests are held.
+            Faults.sleep(Faults.DEPLOY_DELAY);
+        } catch (InterruptedException ended) {
+            Thread.currentThread().interrupt();
+        }
         Wiki.get().start(Path.of(event.getServletContext().getRealPath("/WEB-INF")));
     }
 

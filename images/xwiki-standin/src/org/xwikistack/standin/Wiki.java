@@ -1,12 +1,12 @@
 package org.xwikistack.standin;
 
+import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.SecureRandom;
 import java.util.HexFormat;
 import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 
 /**
  * The running wiki: its phase, its settings, its stores. Initialising happens beside Tomcat, as in XWiki: the
@@ -20,11 +20,12 @@ final class Wiki {
     private static final Wiki INSTANCE = new Wiki();
 
     private final CountDownLatch over = new CountDownLatch(1);
-    private final String formToken = token();
+    private final FormTokens formTokens = new FormTokens();
     private volatile Phase phase = Phase.INITIALISING;
     private Settings settings;
     private Database database;
     private Pages pages;
+    private Items items;
     private Attachments attachments;
     private Extensions extensions;
     private Identity identity;
@@ -46,16 +47,16 @@ final class Wiki {
         return phase;
     }
 
-    boolean awaits(long seconds) throws InterruptedException {
-        return over.await(seconds, TimeUnit.SECONDS);
-    }
-
     Settings settings() {
         return settings;
     }
 
     Pages pages() {
         return pages;
+    }
+
+    Items items() {
+        return items;
     }
 
     Attachments attachments() {
@@ -70,13 +71,8 @@ final class Wiki {
         return identity;
     }
 
-    String formToken() {
-        return formToken;
-    }
-
-    /** Whether visitors would meet the distribution wizard. */
-    boolean wizardPending() {
-        return settings.is("distribution.automaticStartOnMainWiki", true) && !extensions.hasFlavor();
+    FormTokens formTokens() {
+        return formTokens;
     }
 
     void start(Path webInf) {
@@ -91,9 +87,6 @@ final class Wiki {
             } finally {
                 over.countDown();
             }
-            if (phase == Phase.READY) {
-                extensions.startUnattended();
-            }
         }, "initialise");
         starter.setDaemon(true);
         starter.start();
@@ -107,45 +100,40 @@ final class Wiki {
 
     private void initialise(Path webInf) throws Exception {
         settings = new Settings(webInf);
-        String home = System.getProperty("xwiki.data.dir",
-            settings.property("environment.permanentDirectory", "/usr/local/xwiki/data"));
-        Path data = Path.of(home);
+        Path data = Path.of(System.getProperty("xwiki.data.dir",
+            settings.property("environment.permanentDirectory", "/usr/local/xwiki/data")));
         Log.to(data.resolve("logs/xwiki.log"));
-        Log.info("maximum heap " + Runtime.getRuntime().maxMemory() / (1 << 20) + " MiB");
-        // Written once at a start, so that a read-only place fails here and not in the middle of a request.
-        Files.delete(Files.createTempFile(Path.of(System.getProperty("java.io.tmpdir")), "probe", ""));
-        Files.delete(Files.createTempFile(Path.of(System.getProperty("catalina.base"), "work"), "probe", ""));
+        Log.info("maximum heap " + maximumHeap());
+        // Written at the start, so that a read-only place fails here and not in the middle of a request.
+        prove(Path.of(System.getProperty("java.io.tmpdir")));
+        prove(Path.of(System.getProperty("catalina.base"), "work"));
         rememberKeys(data.resolve("configuration.properties"));
-        sleep(Faults.INIT_DELAY);
+        Faults.sleep(Faults.INIT_DELAY);
         database = new Database(webInf.resolve("hibernate.cfg.xml"));
-        boolean empty = prepared(database);
+        boolean empty = Schema.ensure(database);
+        pages = new Pages(database);
+        items = new Items(database);
         attachments = new Attachments(database, data.resolve("store/file"));
-        pages = new Pages(database, attachments);
         extensions = new Extensions(data.resolve("extension/repository"), settings);
-        identity = new Identity(settings, pages);
+        identity = new Identity(settings, items);
         if (empty) {
-            sleep(Faults.FIRST_BOOT_DELAY);
-            pages.save(new Page("XWiki", "XWikiPreferences", "Preferences", "", "superadmin"));
+            Faults.sleep(Faults.FIRST_BOOT_DELAY);
+            pages.save(new Page("XWiki", "XWikiPreferences", "Preferences", "", Identity.SUPERADMIN));
         }
+        extensions.startUnattended();
     }
 
-    /** Tries for a minute: a database may come up a little later than the wiki. */
-    private static boolean prepared(Database database) throws Exception {
-        for (int left = 20;; left--) {
-            try {
-                return database.prepare();
-            } catch (java.sql.SQLException refused) {
-                boolean unreachable = refused.getSQLState() != null && refused.getSQLState().startsWith("08");
-                if (!unreachable || left == 0) {
-                    throw refused;
-                }
-                Log.warn("the database does not answer yet");
-                sleep(3);
-            }
-        }
+    /** As it stands on the command line: the last -Xmx wins there. */
+    private static String maximumHeap() {
+        return ManagementFactory.getRuntimeMXBean().getInputArguments().stream()
+            .filter(argument -> argument.startsWith("-Xmx")).reduce("as Java chooses", (first, last) -> last);
     }
 
-    /** The cookie keys: from the settings, or made once and kept. */
+    private static void prove(Path folder) throws Exception {
+        Files.delete(Files.createTempFile(folder, "proof", ""));
+    }
+
+    /** The cookie keys that no setting gives: made once and kept. */
     private void rememberKeys(Path file) throws Exception {
         if (Files.exists(file)) {
             return;
@@ -154,22 +142,13 @@ final class Wiki {
         for (String key : new String[] {"validationKey", "encryptionKey"}) {
             String name = "xwiki.authentication." + key;
             if (settings.cfg(name, "").isEmpty()) {
-                keys.setProperty(name, token());
+                byte[] random = new byte[16];
+                new SecureRandom().nextBytes(random);
+                keys.setProperty(name, HexFormat.of().formatHex(random));
             }
         }
-        Files.createDirectories(file.getParent());
         try (var writer = Files.newBufferedWriter(file)) {
             keys.store(writer, "made at the first start");
         }
-    }
-
-    private static void sleep(int seconds) throws InterruptedException {
-        TimeUnit.SECONDS.sleep(seconds);
-    }
-
-    private static String token() {
-        byte[] bytes = new byte[16];
-        new SecureRandom().nextBytes(bytes);
-        return HexFormat.of().formatHex(bytes);
     }
 }

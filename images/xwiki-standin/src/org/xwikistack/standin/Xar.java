@@ -33,7 +33,7 @@ final class Xar {
             if (page == null) {
                 continue;
             }
-            page.objects.addAll(wiki.pages().objects(reference));
+            page.objects.addAll(wiki.items().of(reference));
             zip.putNextEntry(new ZipEntry(page.space.replace('.', '/') + "/" + page.name + ".xml"));
             zip.write(document(page).getBytes(StandardCharsets.UTF_8));
             zip.closeEntry();
@@ -57,7 +57,12 @@ final class Xar {
             if (entry.getName().equals("package.xml") || entry.getName().startsWith("META-INF/")) {
                 continue;
             }
-            Page page = page(Xml.parse(new ByteArrayInputStream(zip.readAllBytes())), backup ? null : user);
+            Element root = Xml.parse(new ByteArrayInputStream(zip.readAllBytes()));
+            if (!root.getAttribute("locale").isEmpty()) {
+                Log.warn("translation " + entry.getName() + " is left out: the stand-in keeps none");
+                continue;
+            }
+            Page page = page(root, backup ? null : user);
             if (page.reference().equals(Faults.IMPORT_FAIL_PAGE)) {
                 Log.warn("page " + page.reference() + " could not be saved");
                 continue;
@@ -91,10 +96,10 @@ final class Xar {
                 .append("</attachment>");
         }
         int number = 0;
-        for (Page.Element object : page.objects) {
+        for (Page.Item object : page.objects) {
             text.append("<object>").append(Xml.element("name", page.reference()))
-                .append(Xml.element("number", number++)).append(Xml.element("className", object.className));
-            for (Map.Entry<String, String> property : object.properties.entrySet()) {
+                .append(Xml.element("number", number++)).append(Xml.element("className", object.className()));
+            for (Map.Entry<String, String> property : object.properties().entrySet()) {
                 text.append("<property>").append("<").append(property.getKey()).append(">")
                     .append(Xml.escape(property.getValue())).append("</").append(property.getKey())
                     .append("></property>");
@@ -122,15 +127,15 @@ final class Xar {
             page.files.put(Xml.child(file, "filename"), Base64.getMimeDecoder().decode(Xml.child(file, "content")));
         }
         for (Element object : Xml.children(root, "object")) {
-            Page.Element element = new Page.Element(Xml.child(object, "className"));
+            Page.Item item = new Page.Item(Xml.child(object, "className"));
             for (Element property : Xml.children(object, "property")) {
                 for (var node = property.getFirstChild(); node != null; node = node.getNextSibling()) {
                     if (node instanceof Element value) {
-                        element.properties.put(value.getTagName(), value.getTextContent());
+                        item.properties().put(value.getTagName(), value.getTextContent());
                     }
                 }
             }
-            page.objects.add(element);
+            page.objects.add(item);
         }
         return page;
     }

@@ -17,9 +17,9 @@ setting() {
     [[ -n ${!name:-} ]] || printf -v "$name" '%s' "$2"
 }
 
-# Rewrites a file in place: its inode stays, so a file mounted over it stays mounted. FILE SED-SCRIPT...
+# FILE SED-SCRIPT...: rewrites a file in place. Its inode stays, so a file mounted over it stays mounted.
 rewrite() {
-    local file=$1 scratch
+    local file=$webinf/$1 scratch
     shift
     scratch=$(mktemp "$data/tmp/rewrite.XXXXXX")
     sed "$@" "$file" >"$scratch"
@@ -27,34 +27,42 @@ rewrite() {
     rm -f "$scratch"
 }
 
+# Text as sed puts it in unchanged.
 literal() { printf '%s' "$1" | sed -e 's/[\\&|]/\\&/g'; }
 
+# KEY VALUE: the sed script that sets a key, whether it stands in the file as a comment or not.
+line() { printf 's|^(# )?%s=.*|%s=%s|' "${1//./\\.}" "$1" "$(literal "$2")"; }
+
 configure() {
-    local host=$DB_HOST${DB_PORT:+:$DB_PORT}
+    local path=''
+    [[ $DB_PASSWORD != *' '* ]] || fail "error: the database password holds a space"
     if [[ $CONTEXT_PATH != ROOT ]]; then
         cp -a webapps/ROOT "webapps/$CONTEXT_PATH"
         rm -rf webapps/ROOT
+        path=$CONTEXT_PATH
     fi
-    [[ $DB_PASSWORD != *' '* ]] || fail "error: the database password holds a space"
-    rewrite "$webinf/xwiki.cfg" -e "s|^xwiki.webapppath=.*|xwiki.webapppath=$([[ $CONTEXT_PATH == ROOT ]] || literal "$CONTEXT_PATH")|"
-    [[ $DB_DATABASE == xwiki ]] || printf '\nxwiki.db=%s\n' "$DB_DATABASE" >>"$webinf/xwiki.cfg"
-    rewrite "$webinf/hibernate.cfg.xml" \
-        -e "s|replacecontainer|$(literal "$host")|" -e "s|replacedatabase|$(literal "$DB_DATABASE")|" \
-        -e "s|replacejdbcparams|$(literal "$JDBC_PARAMS")|" -e "s|replaceuser|$(literal "$DB_USER")|" \
-        -e "s|replacepassword|$(literal "$DB_PASSWORD")|"
-    rewrite "$webinf/xwiki.properties" -e "s|^# environment.permanentDirectory=.*|environment.permanentDirectory=$data|" \
-        -e 's|^# openoffice.autoStart=.*|openoffice.autoStart=true|'
-    if [[ -n $SOLR_BASE_URL ]]; then
-        printf '\nsolr.type=remote\nsolr.remote.baseURL=%s\n' "$SOLR_BASE_URL" >>"$webinf/xwiki.properties"
-    fi
+    rewrite xwiki.cfg -E -e "$(line xwiki.webapppath "$path")"
+    [[ $DB_DATABASE == xwiki ]] || rewrite xwiki.cfg -E -e "$(line xwiki.db "$DB_DATABASE")"
+    rewrite hibernate.cfg.xml \
+        -e "s|replacecontainer|$(literal "$DB_HOST${DB_PORT:+:$DB_PORT}")|" \
+        -e "s|replacedatabase|$(literal "$DB_DATABASE")|" -e "s|replacejdbcparams|$(literal "$JDBC_PARAMS")|" \
+        -e "s|replaceuser|$(literal "$DB_USER")|" -e "s|replacepassword|$(literal "$DB_PASSWORD")|"
+    rewrite xwiki.properties -E -e "$(line environment.permanentDirectory "$data")" \
+        -e "$(line openoffice.autoStart true)"
+    [[ -z $SOLR_BASE_URL ]] || rewrite xwiki.properties -E -e "$(line solr.type remote)" \
+        -e "$(line solr.remote.baseURL "$SOLR_BASE_URL")"
 }
 
+# The same files in the permanent directory beat what was configured.
 overrides() {
     local file
     for file in hibernate.cfg.xml xwiki.cfg xwiki.properties; do
         [[ ! -f $data/$file ]] || cat "$data/$file" >"$webinf/$file"
     done
 }
+
+# PATTERN OPTION: adds an option to JAVA_OPTS unless it holds the pattern.
+java_option() { [[ $JAVA_OPTS =~ $1 ]] || JAVA_OPTS+=" $2"; }
 
 first=${1:-xwiki}
 [[ $first == xwiki || $first == -* ]] || exec "$@"
@@ -84,8 +92,9 @@ if [[ ! -e $marker ]]; then
 else
     overrides
 fi
-[[ $JAVA_OPTS =~ -Xmx[0-9] ]] || JAVA_OPTS+=' -Xmx1024m'
-[[ $JAVA_OPTS == *java.security.egd* ]] || JAVA_OPTS+=' -Djava.security.egd=file:/dev/./urandom'
+java_option '-Xmx[0-9]' -Xmx1024m
+java_option ALLOW_ENCODED_SLASH -Dorg.apache.tomcat.util.buf.UDecoder.ALLOW_ENCODED_SLASH=true
+java_option ALLOW_BACKSLASH -Dorg.apache.catalina.connector.CoyoteAdapter.ALLOW_BACKSLASH=true
+java_option java.security.egd -Djava.security.egd=file:/dev/./urandom
 export JAVA_OPTS CATALINA_TMPDIR
-shift || true
-exec catalina.sh run "$@"
+exec catalina.sh run
