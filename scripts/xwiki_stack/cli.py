@@ -58,8 +58,8 @@ def _down(arguments: argparse.Namespace) -> None:
 
 def _delete(arguments: argparse.Namespace) -> None:
     question = f"This deletes the cluster {arguments.cluster} and every page in it. Go on?"
-    if not _asker(arguments)(question):
-        raise RefusedError("nothing was deleted", next="answer y, or say --yes")
+    if not _asker(arguments, unattended=False)(question):
+        raise RefusedError("nothing was deleted", next="answer y, or say --yes (make: YES=1)")
     print(up.delete(arguments.cluster))
 
 
@@ -121,12 +121,14 @@ def _bench(arguments: argparse.Namespace) -> None:
     print(bench.bench(arguments.only, emit=print, ask=_asker(arguments)))
 
 
-def _asker(arguments: argparse.Namespace) -> Callable[[str], bool]:
-    """Asks on a terminal; without one, or with --yes or YES=1, the answer is yes."""
+def _asker(arguments: argparse.Namespace, *, unattended: bool = True) -> Callable[[str], bool]:
+    """Asks on a terminal; with --yes or YES=1 the answer is yes, without a terminal `unattended`."""
 
     def ask(question: str) -> bool:
-        if arguments.yes or os.environ.get("YES") == "1" or not sys.stdin.isatty():
+        if arguments.yes or os.environ.get("YES") == "1":
             return True
+        if not sys.stdin.isatty():
+            return unattended
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
     return ask

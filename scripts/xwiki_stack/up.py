@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import requests
@@ -64,13 +65,24 @@ class Place:
     namespace: str
 
     @property
+    def kubeconfig(self) -> Path:
+        """The cluster's kubeconfig. Raises UnhealthyError where there is no such cluster."""
+        path = cluster.kubeconfig(self.cluster)
+        if not path.is_file():
+            raise UnhealthyError(
+                f"there is no cluster {self.cluster} on this machine", next="`make up` makes it"
+            )
+        return path
+
+    @property
     def kube(self) -> Kube:
-        return Kube(cluster.kubeconfig(self.cluster))
+        """Its API server."""
+        return Kube(self.kubeconfig)
 
     @property
     def release(self) -> release.Release:
-        tools = cluster.tools()
-        return release.Release(tools.helm, cluster.kubeconfig(self.cluster), self.namespace)
+        """The Helm release of the environment."""
+        return release.Release(cluster.tools().helm, self.kubeconfig, self.namespace)
 
     @property
     def workloads(self) -> list[Ref]:
@@ -161,7 +173,7 @@ def become_kubectl(env: str, cluster_name: str, words: Sequence[str]) -> NoRetur
     """Replace this process by kubectl, pointed at the environment's namespace."""
     place = _place(env, cluster_name)
     kubectl = str(cluster.tools().kubectl)
-    where = ["--kubeconfig", str(cluster.kubeconfig(cluster_name)), "-n", place.namespace]
+    where = ["--kubeconfig", str(place.kubeconfig), "-n", place.namespace]
     os.execv(kubectl, [kubectl, *where, *words])  # noqa: S606 - no shell is wanted
 
 
