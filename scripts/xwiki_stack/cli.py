@@ -122,7 +122,7 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 
 def _asker(arguments: argparse.Namespace, *, unattended: bool = True) -> Callable[[str], bool]:
-    """Asks on a terminal; with --yes or YES=1 the answer is yes, without a terminal `unattended`."""
+    """Asks on a terminal; --yes or YES=1 answers yes, and where nobody can answer: `unattended`."""
 
     def ask(question: str) -> bool:
         if arguments.yes or os.environ.get("YES") == "1":
