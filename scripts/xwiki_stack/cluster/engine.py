@@ -89,7 +89,12 @@ def start(log: Log) -> str:
 
 def stop() -> bool:
     """Stop our own engine, with all containers on it; say whether it ran."""
-    return proc.end(_pid_file(), patience=60)
+    ended = proc.end(_pid_file(), patience=60)
+    data = _home() / "data"
+    if ended and os.path.ismount(data):
+        # dockerd mounts its data onto itself and leaves it so; nobody could remove the cache.
+        proc.run(["umount", data], env={"PATH": _path()}, check=False)
+    return ended
 
 
 def wanted_packages() -> bool:
