@@ -61,7 +61,7 @@ def reference() -> str:
     """Name of the node image: the Kubernetes version and the content key."""
     modules = pins.modules()
     keys = [golang.key(modules[name], golang.node_platform()) for name in MODULES]
-    source = Path(__file__).parent
+    source = repo.ROOT / "scripts" / "xwiki_stack" / "cluster"
     key = repo.digest(RECIPE, source / "nodeimage.py", source / "archive.py", *keys)
     return f"{NODE_REPOSITORY}:v{modules['kubernetes'].version}-{key}"
 
@@ -245,7 +245,7 @@ def _collect(
     said = proc.run(docker.docker("exec", container, "sh", "-c", f"ldd {objects}")).out
     libraries = sorted(set(re.findall(r"(/\S+\.so[.\d]*) \(0x", said)))
     paths = [path.strip("/") for path in (*programs, *libraries, plugins) if path]
-    inside = "/root/collected.tar"
+    inside = "/srv/collected.tar"
     proc.run(
         docker.docker("exec", container, "tar", "-C", "/", "-chf", inside, "--sort=name",
                       "--mtime=@0", "--owner=0", "--group=0", *paths)
