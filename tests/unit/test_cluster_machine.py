@@ -35,7 +35,7 @@ def test_without_a_debian_archive_the_offline_bed_is_refused(
 
 
 def test_only_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "has", lambda program: program in ("mvn", "iptables"))
+    monkeypatch.setattr(machine, "has", lambda program: program not in ("debootstrap", "dockerd"))
     assert machine.missing_packages(engine=True, bed=True) == ["debootstrap", "docker.io"]
     assert machine.missing_packages(engine=False, bed=True) == ["debootstrap"]
     assert machine.missing_packages(engine=False, bed=False) == []

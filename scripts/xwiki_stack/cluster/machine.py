@@ -13,7 +13,11 @@ from xwiki_stack.steps import Log
 # Program that must be there -> Debian package that brings it. docker.io: `dockerd`, because
 # machines exist that have the client alone.
 ENGINE_PACKAGES = {"dockerd": "docker.io", "iptables": "iptables"}
-BED_PACKAGES = {"debootstrap": "debootstrap", "mvn": "maven"}
+BED_PACKAGES = {
+    "debootstrap": "debootstrap",
+    "mvn": "maven",
+    "update-ca-certificates": "ca-certificates",
+}
 
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
