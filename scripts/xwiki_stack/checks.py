@@ -20,7 +20,7 @@ COMMANDS: dict[str, list[str]] = {
 
 def check(emit: Callable[[str], None]) -> int:
     """Run every command, also after one failed; give 1 if any did, else 0."""
-    steps.execute(cluster.tool_steps(), emit)
+    steps.execute(cluster.tool_steps(extras=True), emit)
     environment = cluster.environment()
     own = Path(sys.executable).parent
     environment["PATH"] = f"{own}:{environment['PATH']}"
