@@ -2,13 +2,17 @@
 # Unpacks the offline archive of the standard flavor into XWiki's extension repository, once per archive:
 # a new version of XWiki comes with a new archive.
 set -euo pipefail
+# As process 1 a shell ignores the signal unless it is told otherwise.
+trap 'exit 143' TERM
 readonly repository=/usr/local/xwiki/data/extension/repository
 readonly marker=$repository/.flavor
 
-if [[ ! -f $XIP ]]; then
-    echo "there is no archive ${XIP#/xip/} on the claim; next: copy it there, the pod tries again by itself" >&2
-    exit 1
-fi
+tries=0
+until [[ -f $XIP ]]; do
+    ((tries % 20 != 0)) || echo "waiting for ${XIP#/xip/} on the claim of xip.claim; copy it there"
+    tries=$((tries + 1))
+    sleep 3
+done
 archive="$XIP $(stat --format=%s "$XIP")"
 if [[ -f $marker && $(<"$marker") == "$archive" ]]; then
     echo "the flavor is unpacked already"
