@@ -104,6 +104,7 @@ def _start_server(host: Host, image: str, password: str) -> Container:
         "--innodb-redo-log-capacity=16M",
         "--secure-file-priv=NULL",
         env={"MYSQL_ROOT_PASSWORD": password},
+        # A place for the socket, whatever the image brings.
         options=["--tmpfs", "/var/run/mysqld:mode=1777"],
     )
     deadline = time.monotonic() + 180
@@ -173,18 +174,18 @@ def open_folder(factory: pytest.TempPathFactory, name: str) -> Path:
 @pytest.fixture(scope="session")
 def hardening(
     host: Host, xwiki_image: str, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[], list[str]]:
+) -> Callable[..., list[str]]:
     """docker's options for the recipe of the chart: any user, read-only root, writable copies."""
 
-    def options() -> list[str]:
+    def options(without: str = "") -> list[str]:
         folder = open_folder(tmp_path_factory, "webinf")
         mounts = []
         for name in CONFIGURATION:
             host.copy(xwiki_image, f"{WEB_INF}/{name}", folder / name)
             (folder / name).chmod(0o666)
             mounts += ["-v", f"{folder / name}:{WEB_INF}/{name}"]
-        scratch = ["work", "logs", "temp", "conf/Catalina"]
-        places = ["/tmp", *(f"/usr/local/tomcat/{name}" for name in scratch)]  # noqa: S108
+        scratch = {"work", "logs", "temp", "conf/Catalina"} - {without}
+        places = ["/tmp", *(f"/usr/local/tomcat/{name}" for name in sorted(scratch))]  # noqa: S108
         for place in places:
             mounts += ["--tmpfs", f"{place}:mode=1777"]
         user = ["--user", "10001:10001", "--cap-drop", "ALL"]
@@ -198,7 +199,7 @@ def starting_hardened(
     background: ThreadPoolExecutor,
     start: Start,
     schema: Callable[..., Schema],
-    hardening: Callable[[], list[str]],
+    hardening: Callable[..., list[str]],
 ) -> "Future[Wiki]":
     """A wiki run as the chart runs it, on its way."""
     valve = ["-v", f"{RULES}:/usr/local/tomcat/conf/context.xml:ro"]
@@ -223,7 +224,10 @@ def starting_plain(
 
 @pytest.fixture(scope="session")
 def starting_failures(
-    background: ThreadPoolExecutor, start: Start, schema: Callable[..., Schema]
+    background: ThreadPoolExecutor,
+    start: Start,
+    schema: Callable[..., Schema],
+    hardening: Callable[..., list[str]],
 ) -> "dict[str, Future[Wiki]]":
     """Wikis that cannot start, on their way, by what is wrong."""
 
@@ -241,12 +245,22 @@ def starting_failures(
         ),
         "a password that breaks the XML": background.submit(broken_xml),
         "a wrong password": background.submit(wrong_password),
+        "a read-only work folder": background.submit(
+            lambda: start(schema("no_work"), options=hardening(without="work"))
+        ),
     }
 
 
 @pytest.fixture(scope="session")
-def hardened(starting_hardened: "Future[Wiki]") -> Wiki:
-    """A wiki run as the chart runs it, with a superadmin and without the wizard."""
+def hardened(
+    starting_hardened: "Future[Wiki]",
+    starting_plain: "Future[Wiki]",
+    starting_failures: "dict[str, Future[Wiki]]",
+) -> Wiki:
+    """A wiki run as the chart runs it, with a superadmin and without the wizard.
+
+    The others are started along: this one idles while it initialises.
+    """
     wiki = starting_hardened.result()
     status = wiki.wait()
     assert status == 200, wiki.container.logs()[-3000:]

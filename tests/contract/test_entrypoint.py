@@ -177,7 +177,7 @@ def test_the_temporary_folder_is_made_anew_and_cannot_be_a_mount(
 
 def test_a_read_only_root_needs_writable_copies_of_the_configuration(
     configure: Configure,
-    hardening: Callable[[], list[str]],
+    hardening: Callable[..., list[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     data = ("-v", f"{open_folder(tmp_path_factory, 'data')}:/usr/local/xwiki")

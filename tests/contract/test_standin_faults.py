@@ -50,11 +50,11 @@ def starting_faulty(
         "JAVA_OPTS": f"-Xmx{HEAP}m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
         " -Dxconf.xwikicfg.xwiki.home=http://property.example/"
         " -Dxconf.xwikiproperties.distribution.automaticStartOnMainWiki=true",
-        "STANDIN_DEPLOY_DELAY": "6",
-        "STANDIN_FIRST_BOOT_DELAY": "3",
+        "STANDIN_DEPLOY_DELAY": "4",
+        "STANDIN_FIRST_BOOT_DELAY": "2",
         "STANDIN_EXPORT_TRUNCATE": str(TRUNCATED),
         "STANDIN_IMPORT_FAIL_PAGE": "Faulty.Lost",
-        "STANDIN_DATABASE_HANG": "3",
+        "STANDIN_DATABASE_HANG": "2",
     }
     return background.submit(lambda: start(schema("faulty", characters="latin1"), env=env))
 
@@ -63,13 +63,31 @@ def starting_faulty(
 def starting_alone(
     standin: str, background: ThreadPoolExecutor, start: Start, schema: Callable[..., Schema]
 ) -> "Future[Wiki]":
-    """A wiki whose database does not exist, and that gives up soon, on its way."""
+    """A wiki whose database server is not there, and that gives up soon, on its way."""
     env = {"DB_HOST": "nowhere", "STANDIN_DATABASE_TRIES": "2"}
     return background.submit(lambda: start(schema("alone"), env=env))
 
 
 @pytest.fixture(scope="session")
-def faulty(starting_faulty: "Future[Wiki]", starting_alone: "Future[Wiki]") -> Wiki:
+def starting_maker(
+    standin: str, background: ThreadPoolExecutor, start: Start, schema: Callable[..., Schema]
+) -> "Future[Wiki]":
+    """A wiki whose account may make the database that is not there, on its way."""
+
+    def begin() -> Wiki:
+        made = schema("maker")
+        made.query("DROP DATABASE maker")
+        return start(made)
+
+    return background.submit(begin)
+
+
+@pytest.fixture(scope="session")
+def faulty(
+    starting_faulty: "Future[Wiki]",
+    starting_alone: "Future[Wiki]",
+    starting_maker: "Future[Wiki]",
+) -> Wiki:
     """The faulty wiki, when it is ready."""
     wiki = starting_faulty.result()
     wiki.wait()
@@ -228,10 +246,8 @@ def test_a_page_hangs_when_its_database_is_gone(faulty: Wiki) -> None:
     eventually(lambda: faulty.request("GET", SPACES, user=None).status_code == 200, seconds=180)
 
 
-def test_a_database_that_does_not_exist_is_made(faulty: Wiki) -> None:
-    """Last: it takes the faulty wiki's data away."""
-    faulty.schema.query("DROP DATABASE faulty")
-    faulty.container.do("restart")
-    faulty.start_over()
-    assert "is made" in faulty.container.logs()
-    assert faulty.schema.query("SELECT COUNT(*) FROM xwikidoc") == ["1"]
+def test_a_database_that_does_not_exist_is_made(starting_maker: "Future[Wiki]") -> None:
+    wiki = starting_maker.result()
+    assert wiki.wait() == 200
+    assert "the database does not exist and is made" in wiki.container.logs()
+    assert wiki.schema.query("SELECT COUNT(*) FROM xwikidoc") == ["1"]

@@ -6,7 +6,6 @@ images/xwiki-standin/README.md.
 """
 
 import secrets
-import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -52,7 +51,13 @@ def test_tables_have_the_names_that_backups_count(hardened: Wiki) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["no PROCESS privilege", "a password that breaks the XML", "a wrong password"]
+    "wrong",
+    [
+        "no PROCESS privilege",
+        "a password that breaks the XML",
+        "a wrong password",
+        "a read-only work folder",
+    ],
 )
 def test_initialising_fails_for_good_with(
     wrong: str, starting_failures: dict[str, "Future[Wiki]"]
@@ -135,8 +140,7 @@ def test_a_database_without_its_files_is_noticed(hardened: Wiki) -> None:
     assert hardened.attach(f"{path}/attachments/lost.bin", words).status_code == 201
     (file,) = [p for p in _files(hardened) if p.is_file() and words in p.read_bytes()]
     file.rename(file.with_suffix(".away"))
-    answer = hardened.get(f"{path}/attachments/lost.bin")
-    assert (answer.status_code, answer.content) != (200, words)
+    assert hardened.get(f"{path}/attachments/lost.bin").status_code != 200
     file.with_suffix(".away").rename(file)
     assert hardened.get(f"{path}/attachments/lost.bin").content == words
 
@@ -305,7 +309,7 @@ def test_the_wiki_survives_its_database(hardened: Wiki) -> None:
     hardened.schema.server.do("kill")
     assert hardened.request("GET", "/rest", user=None, timeout=10).status_code == 200
     try:
-        gone = hardened.request("GET", SPACES, user=None, timeout=10)
+        gone = hardened.request("GET", SPACES, user=None, timeout=3)
     except requests.Timeout:
         pass
     else:
@@ -320,9 +324,8 @@ def test_the_wiki_ends_when_it_is_told_and_finds_its_data_again(hardened: Wiki) 
     hardened.put(path, "Kept", "before")
     hardened.attach(f"{path}/attachments/kept.bin", b"kept")
     keys = (hardened.files / "data" / "configuration.properties").read_bytes()
-    began = time.monotonic()
+    # Docker kills what has not ended by then, which is another exit code.
     hardened.container.do("stop", "--time", "60")
-    assert time.monotonic() - began < 60
     assert hardened.container.state()["ExitCode"] == 143
     hardened.container.do("start")
     hardened.start_over()

@@ -59,8 +59,8 @@ final class Attachments {
                 return false;
             }
             long now = System.currentTimeMillis();
-            Database.run(connection, "INSERT INTO xwikiattrecyclebin (XDA_DOC_NAME, XDA_FILENAME, XDA_DATE, XDA_DELETER)"
-                + " VALUES (?, ?, ?, ?)", reference, name, now, deleter);
+            Database.run(connection, "INSERT INTO xwikiattrecyclebin (XDA_DOC_NAME, XDA_FILENAME, XDA_DATE,"
+                + " XDA_DELETER) VALUES (?, ?, ?, ?)", reference, name, now, deleter);
             Files.move(path(reference, name), path(reference, name).resolveSibling("deleted-" + now));
             return true;
         });

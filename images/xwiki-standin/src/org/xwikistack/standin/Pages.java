@@ -107,9 +107,9 @@ final class Pages {
     private static void write(Connection connection, Page page) throws SQLException {
         long id = id(page.reference());
         Database.run(connection, "REPLACE INTO xwikidoc (XWD_ID, XWD_FULLNAME, XWD_WEB, XWD_NAME, XWD_TITLE,"
-            + " XWD_CONTENT, XWD_AUTHOR, XWD_VERSION, XWD_DATE, XWD_CREATION_DATE) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            id, page.reference(), page.space, page.name, page.title, page.content, page.author, page.version, page.date,
-            page.creationDate);
+            + " XWD_CONTENT, XWD_AUTHOR, XWD_VERSION, XWD_DATE, XWD_CREATION_DATE)"
+            + " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", id, page.reference(), page.space, page.name, page.title,
+            page.content, page.author, page.version, page.date, page.creationDate);
         Database.run(connection, "REPLACE INTO xwikircs VALUES (?, ?, ?, ?, ?)", id, page.version, page.author,
             page.date, page.content);
     }
