@@ -61,6 +61,11 @@ def test_the_claim_outlives_its_statefulset_and_its_template_carries_no_version(
     assert set(claim["metadata"]["labels"]) == set(spec["selector"]["matchLabels"])
 
 
+def test_a_pod_that_never_starts_does_not_hold_up_its_correction() -> None:
+    """With the default policy a corrected image tag waits for the wrong one to become ready."""
+    assert statefulset()["spec"]["podManagementPolicy"] == "Parallel"
+
+
 def test_a_raised_size_changes_an_annotation_and_no_immutable_field() -> None:
     before, after = statefulset(), statefulset({"persistence": {"size": "80Gi"}})
     assert after["metadata"]["annotations"][SIZE_ANNOTATION] == "80Gi"
