@@ -6,49 +6,93 @@ from typing import Any
 
 import yaml
 
-from xwiki_stack import intent
+from xwiki_stack import intent, sizing
+from xwiki_stack.intent import Cluster, Environment
+
+STATES = ("open", "deferred", "decided")
+"""open: somebody must still say; deferred: settled for now, to be asked again; decided."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One decision as it stands for an environment. `state` starts with open or decided."""
+    """One decision as it stands for an environment: one of STATES, and what was decided."""
 
     number: int
     what: str
     weight: str
     owner: str
     state: str
+    value: str
     changes: str
 
     @property
     def blocks(self) -> bool:
         """Whether prod is refused because of it."""
-        return self.weight == "blocking" and self.state.startswith("open")
+        return self.weight == "blocking" and self.state == "open"
 
 
 def table(env: str) -> list[Decision]:
     """All decisions, in the mission's order. Raises IntentError for an unknown environment."""
     environment = intent.load_environment(env)
-    answers: dict[str, Any] = {
-        "mysql": environment.mysql,
-        "host": environment.host,
-        "size": environment.size,
-        "images": environment.digests if len(environment.digests) == 2 else intent.UNDECIDED,
-        "backups.target": environment.backups.get("target", intent.UNDECIDED),
-        "backups.rpo": _objectives(environment.backups),
-    }
+    return table_of(environment, intent.load_cluster(environment.cluster))
+
+
+def table_of(environment: Environment, cluster: Cluster) -> list[Decision]:
+    """All decisions as an intent and its cluster answer them."""
+    answers = _answers(environment, cluster)
     catalogue = yaml.safe_load(files("xwiki_stack").joinpath("decisions.yaml").read_text())
-    return [
-        Decision(
-            item["id"],
-            item["what"],
-            item["weight"],
-            item["owner"],
-            _state(item["key"], answers[item["key"]]) if item["key"] else item["state"],
-            item["changes"],
-        )
-        for item in catalogue
+    return [_decision(item, answers) for item in catalogue]
+
+
+def _decision(item: dict[str, Any], answers: dict[str, tuple[str, str]]) -> Decision:
+    """An entry of the catalogue with its answer; a `state` there stands where no intent says."""
+    state, value = answers[item["key"]] if item["key"] else (item["state"], item["value"])
+    return Decision(
+        item["id"], item["what"], item["weight"], item["owner"], state, value, item["changes"]
+    )
+
+
+def _answers(environment: Environment, cluster: Cluster) -> dict[str, tuple[str, str]]:
+    """State and value by the key of the catalogue."""
+    sizes = sizing.resources(environment)
+    heap = sizing.heap(sizes["xwiki"].limit_memory).value
+    pool = sizing.buffer_pool(sizes["mysql"].limit_memory).value
+    target = environment.backups.get("target", intent.UNDECIDED)
+    objectives = [
+        environment.backups.get(key, intent.UNDECIDED) for key in ("rpo", "rto", "drills")
     ]
+    unpinned = sorted({"mysql", "xwiki"} - set(environment.digests))
+    cloudflare = cluster.dns == "cloudflare"
+    return {
+        "mysql": _said("mysql", environment.mysql),
+        "host": _said("host", environment.host),
+        "backups.target": _said(
+            "backups.target", target["bucket"] if isinstance(target, dict) else target
+        ),
+        "backups.rpo": ("open", "write backups.rpo, backups.rto and backups.drills in the intent")
+        if intent.UNDECIDED in objectives
+        else ("decided", "RPO {}, RTO {}, drills {}".format(*objectives)),
+        "size.xwiki": ("decided", f"heap {heap}, G1, pauses of 200 ms, no JMX"),
+        "size.mysql": (
+            "decided",
+            f"buffer pool {pool}, {sizing.max_connections().value} connections",
+        ),
+        "images": ("open", f"no digest yet: write images.{' and images.'.join(unpinned)}")
+        if unpinned
+        else ("decided", "both images pinned by digest"),
+        "dns": ("decided", "Cloudflare") if cloudflare else ("deferred", f"{cluster.dns} for now"),
+        "logs": ("decided", "Loki")
+        if cluster.logs == "loki"
+        else ("deferred", "kubectl logs for now"),
+        "nodes": ("decided", "active, preferring")
+        if cluster.nodes > 1
+        else ("decided", "prepared, inactive on one node"),
+    }
+
+
+def _said(key: str, value: str) -> tuple[str, str]:
+    undecided = value == intent.UNDECIDED
+    return ("open", f"write {key} in the intent") if undecided else ("decided", value)
 
 
 def text(env: str) -> str:
@@ -61,21 +105,10 @@ def text(env: str) -> str:
         for row in rows:
             if row.weight == weight:
                 lines.append(f"  {row.number:>2} {row.what}")
-                lines.append(f"     {row.state}; {row.owner} decides; changes {row.changes}")
+                lines.append(
+                    f"     {row.state}: {row.value}; {row.owner} decides; changes {row.changes}"
+                )
     if blocking:
         numbers = ", ".join(str(row.number) for row in blocking)
         lines.append(f"{len(blocking)} blocking and open: {numbers}")
     return "\n".join(lines)
-
-
-def _objectives(backups: dict[str, Any]) -> str:
-    rpo, rto = backups.get("rpo", intent.UNDECIDED), backups.get("rto", intent.UNDECIDED)
-    return intent.UNDECIDED if intent.UNDECIDED in (rpo, rto) else f"RPO {rpo}, RTO {rto}"
-
-
-def _state(key: str, value: Any) -> str:
-    if value == intent.UNDECIDED:
-        return f"open: write {key} in the intent"
-    shown = value["bucket"] if isinstance(value, dict) and "bucket" in value else value
-    shown = "both images pinned" if key == "images" else shown
-    return f"decided: {shown}"

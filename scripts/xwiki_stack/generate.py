@@ -24,6 +24,13 @@ REFERENCE = repo.ROOT / "docs" / "reference" / "intent.md"
 SCHEMA = "xwiki"
 """Name of the main wiki's database and of the account that uses it."""
 
+FLAVORS = {
+    "none": "An empty wiki: the standard flavor would need the internet.",
+    "online": "The standard flavor, by the one egress flow that XWiki gets.",
+    "xip": "The standard flavor, from an archive on a claim.",
+}
+"""Why the wiki begins as it does."""
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -51,7 +58,10 @@ def generate(names: Sequence[str] | None = None, *, preview: bool = False) -> li
 
 
 def drift(names: Sequence[str] | None = None) -> list[str]:
-    """Lines of a unified diff from the committed files to what the intent gives; empty: none."""
+    """Lines of a unified diff from the committed files to what the intent gives; empty: none.
+
+    names None looks at all decided environments, and at files of those that are not (any more).
+    """
     lines: list[str] = []
     for item in _wanted(names, preview=False):
         here = repo.relative(item.path)
@@ -62,6 +72,11 @@ def drift(names: Sequence[str] | None = None) -> list[str]:
             f"{here} (from the intent)",
             lineterm="",
         )
+    if names is None:
+        decided = {path_of(name) for name in intent.environments() if not _open(name)}
+        for path in sorted(set(GENERATED.glob("*/*.yaml")) - decided):
+            here = repo.relative(path)
+            lines += [f"--- {here} (committed)", "+++ nothing: no decided intent gives this file"]
     return lines
 
 
@@ -73,7 +88,8 @@ def path_of(name: str) -> Path:
 def text_of(environment: Environment) -> str:
     """The values of one environment."""
     cluster = intent.load_cluster(environment.cluster)
-    sizes = sizing.SIZES[environment.size]
+    sizes = sizing.resources(environment)
+    blame = f"{repo.relative(environment.path)}: resources"
     host_open = environment.host == intent.UNDECIDED
     line = environment.mysql if environment.mysql != intent.UNDECIDED else "9.7"
     jinja = Jinja(
@@ -89,9 +105,16 @@ def text_of(environment: Environment) -> str:
         cluster=cluster,
         sizes=sizes,
         sizing=sizing,
+        flavors=FLAVORS,
+        origin={
+            component: "Spelled out in the intent"
+            if component in environment.resources
+            else f"Size {environment.size}"
+            for component in sizes
+        },
         schema=SCHEMA,
-        heap=sizing.heap(sizes["xwiki"].limit_memory),
-        pool=sizing.buffer_pool(sizes["mysql"].limit_memory),
+        heap=sizing.heap(sizes["xwiki"].limit_memory, f"{blame}.xwiki.limits.memory"),
+        pool=sizing.buffer_pool(sizes["mysql"].limit_memory, f"{blame}.mysql.limits.memory"),
         connections=sizing.max_connections(),
         classes=sizing.storage_classes(cluster),
         pinned={name: name in environment.digests for name in ("xwiki", "mysql")},
@@ -118,26 +141,43 @@ def reference() -> str:
     for folder, kind in (("clusters", "cluster"), ("envs", "environment")):
         schema = json.loads((intent.VALUES / "schemas" / f"{kind}.schema.json").read_text())
         lines += ["", f"## `values/{folder}/<name>.yaml`", "", "| key | meaning | allowed |"]
-        lines += ["| --- | --- | --- |", *_rows(schema, "")]
+        lines += ["| --- | --- | --- |", *_rows(schema, "", schema)]
     return "\n".join(lines) + "\n"
 
 
-def _rows(schema: dict[str, Any], prefix: str) -> list[str]:
+def _rows(schema: dict[str, Any], prefix: str, root: dict[str, Any]) -> list[str]:
     rows = []
-    for key, item in schema["properties"].items():
-        place, optional = (
-            f"{prefix}{key}",
-            "" if key in schema.get("required", []) else " (optional)",
-        )
-        choices = [*item.get("oneOf", []), item]
-        allowed = ", ".join(f"`{value}`" for value in item.get("enum", []))
-        allowed = allowed or (f"`{item['pattern']}`" if "pattern" in item else item.get("type", ""))
-        cell = allowed.replace("|", "\\|")
+    for key, own in schema["properties"].items():
+        item = {**_definition(own, root), **own}
+        place = f"{prefix}{key}"
+        optional = "" if key in schema.get("required", []) else " (optional)"
+        cell = _allowed(item).replace("|", "\\|")
         rows.append(f"| `{place}`{optional} | {item['description']} | {cell} |")
-        for choice in choices:
+        for choice in [*item.get("oneOf", []), item]:
             if "properties" in choice:
-                rows += _rows(choice, f"{place}.")
+                rows += _rows(choice, f"{place}.", root)
     return rows
+
+
+def _definition(item: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    name = item.get("$ref", "").removeprefix("#/definitions/")
+    found: dict[str, Any] = root["definitions"][name] if name else {}
+    return found
+
+
+def _allowed(item: dict[str, Any]) -> str:
+    """What a key may hold: choices, else an example and the form, else the type."""
+    if "oneOf" in item:
+        return ", or ".join(
+            f"`{one['const']}`" if "const" in one else "keys" for one in item["oneOf"]
+        )
+    if "enum" in item:
+        return ", ".join(f"`{value}`" for value in item["enum"])
+    kind = {"object": "keys", "boolean": "`true`, `false`"}.get(item["type"], item["type"])
+    bounds = [f"{word} {item[word]}" for word in ("minimum", "maximum") if word in item]
+    example = [f"e.g. `{item['examples'][0]}`"] if item.get("examples") else []
+    form = [f"form `{item['pattern']}`"] if "pattern" in item else []
+    return ", ".join([*example, *form] or [kind, *bounds])
 
 
 def _wanted(names: Sequence[str] | None, *, preview: bool) -> list[Generated]:
@@ -167,23 +207,40 @@ def _refuse_resize(environment: Environment, path: Path) -> None:
     except yaml.YAMLError:
         before = {}  # edited by hand into something else; it is about to be written anew
     where = repo.relative(environment.path)
-    expandable = intent.load_cluster(environment.cluster).expandable
-    wanted = {"mysql": environment.mysql_storage, "xwiki": environment.xwiki_storage}
-    for component, size in wanted.items():
-        old = before.get(component, {}).get("persistence", {}).get("size", size)
+    cluster = intent.load_cluster(environment.cluster)
+    born = environment.mysql_claim_template
+    # Key in the intent, component and key in the values, wanted, can it grow.
+    sizes = [
+        ("mysql", "mysql", "size", environment.mysql_storage, cluster.expandable),
+        ("mysqlClaimTemplate", "mysql", "claimTemplateSize", born, True),
+        ("xwiki", "xwiki", "size", environment.xwiki_storage, cluster.expandable),
+    ]
+    for key, component, value, size, grows in sizes:
+        old = _committed(before, component, value) or size
         if bytes_of(size) < bytes_of(old):
             raise RefusedError(
                 f"{size} is less than the {old} of the generated values: volumes do not shrink",
-                where=f"{where}: storage.{component}",
+                where=f"{where}: storage.{key}",
                 next=f"write {old}, or restore a backup into a new, smaller volume",
             )
-        if bytes_of(size) > bytes_of(old) and not expandable:
+        if bytes_of(size) > bytes_of(old) and not grows:
             raise RefusedError(
                 f"{size} is more than the {old} of the generated values, and the storage driver of "
                 f"cluster {environment.cluster} cannot grow volumes",
-                where=f"{where}: storage.{component}",
+                where=f"{where}: storage.{key}",
                 next=f"write {old}, or for a new install delete {repo.relative(path)}",
             )
+
+
+def _committed(values: Any, component: str, key: str) -> str:
+    """A volume's size as the committed values say it; '' where they were edited into nonsense."""
+    for part in (component, "persistence", key):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values if isinstance(values, str) and intent.is_bytes(values) else ""
+
+
+def _open(name: str) -> bool:
+    return bool(intent.load_environment(name).undecided)
 
 
 def _tag(version: str, digest: str | None) -> str:

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,44 @@ MYSQL_LINES = {"9.7": "9.7.1", "8.4": "8.4.10"}
 XWIKI_MINIMUM = ((17, 10, 12), (18, 4, 4), (18, 7, 0))
 """Lowest release of each line that runs on a read-only root file system (XDOCKER-417, -427)."""
 
+CLAIM_TEMPLATE = "50Gi"
+"""What a new database volume is born with where the intent is silent; the schema says the same."""
+
+_NAMESPACE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
+_CPU = re.compile(r"[0-9]+m?")
+_MEMORY = re.compile(r"[0-9]+(Mi|Gi)")
+
 
 @dataclass(frozen=True)
 class Cluster:
-    """Facts of a cluster. `cpu` and `memory` are allocatable per node: cores, bytes."""
+    """Facts of a cluster.
+
+    `cpu`, `memory` and `disk` are what each node offers to pods and volumes: cores, bytes, bytes.
+    """
 
     name: str
     project: str
     nodes: int
     cpu: float
     memory: int
+    disk: int
     driver: str
     expandable: bool
     ingress: str
     ingress_class: str
     issuer: str
+    dns: str
+    metrics: bool
+    logs: str
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An intent. `undecided` lists the open blocking decisions as `key (decision N)`, for prod."""
+    """An intent. `undecided` lists the open blocking decisions as `key (decision N)`, for prod.
+
+    `resources` holds requests and limits by component where they replace those of `size`.
+    """
 
     name: str
     path: Path
@@ -53,6 +71,7 @@ class Environment:
     xwiki: str
     mysql: str
     size: str
+    resources: dict[str, dict[str, dict[str, str]]]
     mysql_storage: str
     mysql_claim_template: str
     xwiki_storage: str
@@ -61,7 +80,18 @@ class Environment:
     secret_revision: str
     digests: dict[str, str]
     backups: dict[str, Any]
+    maintenance_window: str
     undecided: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake of a file: the path in it, what is wrong, what is allowed, what to do."""
+
+    place: str
+    what: str
+    allowed: str = ""
+    next: str = ""
 
 
 def environments() -> list[str]:
@@ -71,7 +101,8 @@ def environments() -> list[str]:
 
 def load_cluster(name: str, values: Path = VALUES) -> Cluster:
     """A cluster's facts. Raises IntentError with every mistake of the file."""
-    document = _load(values, "clusters", name, "cluster")
+    document, where = _read(values, "clusters", name, "cluster")
+    _refuse(where, "cluster", _misfits(document, "cluster"))
     nodes, ingress = document["nodes"], document["ingress"]
     return Cluster(
         name=name,
@@ -79,11 +110,15 @@ def load_cluster(name: str, values: Path = VALUES) -> Cluster:
         nodes=nodes["count"],
         cpu=cores_of(nodes["cpu"]),
         memory=bytes_of(nodes["memory"]),
+        disk=bytes_of(nodes["disk"]),
         driver=document["storage"]["driver"],
         expandable=document["storage"]["expandable"],
         ingress=ingress["controller"],
         ingress_class=ingress.get("className", ""),
         issuer=ingress.get("issuer", ""),
+        dns=document["dns"]["provider"],
+        metrics=document["observability"]["metrics"],
+        logs=document["observability"]["logs"],
     )
 
 
@@ -94,51 +129,39 @@ def load_cluster_of(env: str) -> Cluster:
 
 def load_environment(name: str, values: Path = VALUES) -> Environment:
     """An environment's intent. Raises IntentError with every mistake of the file."""
-    document = _load(values, "envs", name, "environment")
-    path = values / "envs" / f"{name}.yaml"
-    where = repo.relative(path)
-    known = sorted(item.stem for item in (values / "clusters").glob("*.yaml"))
-    if document["cluster"] not in known:
-        raise IntentError(
-            f"{document['cluster']!r} is no cluster",
-            where=f"{where}: cluster",
-            allowed=", ".join(known),
-            next=f"name one of them, or write values/clusters/{document['cluster']}.yaml",
-        )
-    _refuse_versions(document, where)
+    document, where = _read(values, "envs", name, "environment")
+    clusters = _names(values, "clusters")
+    mistakes = [*_misfits(document, "environment"), *_contradictions(document, clusters)]
+    _refuse(where, "environment", mistakes)
     storage = document["storage"]
-    template = storage.get("mysqlClaimTemplate", "50Gi")
-    if bytes_of(storage["mysql"]) < bytes_of(template):
+    namespace = f"{load_cluster(document['cluster'], values).project}-{name}"
+    if not _NAMESPACE.fullmatch(namespace):
         raise IntentError(
-            f"{storage['mysql']} is less than a new volume is born with ({template})",
-            where=f"{where}: storage.mysql",
-            next="raise it, or lower storage.mysqlClaimTemplate before the first install",
+            f"{namespace!r} cannot be a namespace",
+            where=where,
+            allowed="up to 63 small letters, digits and dashes",
+            next="rename the file",
         )
-    if document["flavor"] == "xip" and "xip" not in document:
-        raise IntentError(
-            "flavor is xip and nothing says where the archive lies",
-            where=f"{where}: xip",
-            next="add xip.claim and xip.path",
-        )
-    project = load_cluster(document["cluster"], values).project
     return Environment(
         name=name,
-        path=path,
+        path=values / "envs" / f"{name}.yaml",
         cluster=document["cluster"],
         purpose=document["purpose"],
-        namespace=f"{project}-{name}",
+        namespace=namespace,
         host=document["host"],
         xwiki=document["xwiki"],
         mysql=document["mysql"],
         size=document["size"],
+        resources=document.get("resources", {}),
         mysql_storage=storage["mysql"],
-        mysql_claim_template=template,
+        mysql_claim_template=storage.get("mysqlClaimTemplate", CLAIM_TEMPLATE),
         xwiki_storage=storage["xwiki"],
         flavor=document["flavor"],
         xip=document.get("xip", {}),
         secret_revision=document.get("secretRevision", ""),
         digests=document.get("images", {}),
         backups=document.get("backups", {}),
+        maintenance_window=document.get("maintenanceWindow", UNDECIDED),
         undecided=_undecided(document),
     )
 
@@ -154,58 +177,143 @@ def _undecided(document: dict[str, Any]) -> tuple[str, ...]:
         "host (decision 3)": document["host"],
         "backups.rpo (decision 4)": backups.get("rpo", UNDECIDED),
         "backups.rto (decision 4)": backups.get("rto", UNDECIDED),
+        "backups.drills (decision 4)": backups.get("drills", UNDECIDED),
     }
     return tuple(key for key, value in values.items() if value == UNDECIDED)
 
 
-def _refuse_versions(document: dict[str, Any], where: str) -> None:
-    line = document["mysql"]
-    if line != UNDECIDED and line not in MYSQL_LINES:
-        inside = next((known for known in MYSQL_LINES if line.startswith(f"{known}.")), "")
-        raise IntentError(
-            f"MySQL {line} is a single release of an LTS line; the line is what is decided"
-            if inside
-            else f"MySQL {line} is no LTS line; innovation releases soon get no more fixes",
-            where=f"{where}: mysql",
-            allowed=", ".join(f'"{known}"' for known in MYSQL_LINES),
-            next=f'write "{inside}"' if inside else 'write "9.7", the tested one',
+def _contradictions(document: Any, clusters: list[str]) -> Iterator[Mistake]:
+    """What no schema can say: versions, neighbours, numbers that must fit each other.
+
+    Looks only at values of the right form; the schema speaks about the others.
+    """
+
+    def said(*place: str) -> str:
+        value = document
+        for part in place:
+            value = value.get(part) if isinstance(value, dict) else None
+        return value if isinstance(value, str) else ""
+
+    cluster, purpose, host = said("cluster"), said("purpose"), said("host")
+    if cluster and cluster not in clusters:
+        yield Mistake(
+            "cluster",
+            f"{cluster!r} is no cluster{_near(cluster, clusters)}",
+            ", ".join(clusters),
+            f"name one of them, or write values/clusters/{cluster}.yaml",
         )
-    wanted = tuple(int(part) for part in document["xwiki"].split("."))
+    if purpose in ("staging", "prod") and host and "." not in host and host != UNDECIDED:
+        yield Mistake(
+            "host",
+            f"{host!r} is no public name",
+            f"a name with a dot, or {UNDECIDED}",
+            "write the name visitors will type",
+        )
+    if said("mysql") == UNDECIDED and purpose in ("local", "staging"):
+        yield Mistake("mysql", "only prod may wait for it", next='write "9.7", the tested line')
+    yield from _old_versions(said("mysql"), said("xwiki"))
+    size, template = said("storage", "mysql"), said("storage", "mysqlClaimTemplate")
+    template = template or CLAIM_TEMPLATE
+    if (
+        _MEMORY.fullmatch(size)
+        and _MEMORY.fullmatch(template)
+        and bytes_of(size) < bytes_of(template)
+    ):
+        yield Mistake(
+            "storage.mysql",
+            f"{size} is less than a new volume is born with ({template})",
+            next="raise it, or lower storage.mysqlClaimTemplate before the first install",
+        )
+    if said("flavor") == "xip" and "xip" not in document:
+        yield Mistake(
+            "xip",
+            "flavor is xip and nothing says where the archive lies",
+            next="add xip.claim and xip.path",
+        )
+    for component in ("xwiki", "mysql"):
+        for kind, form, number in (("cpu", _CPU, cores_of), ("memory", _MEMORY, bytes_of)):
+            request = said("resources", component, "requests", kind)
+            limit = said("resources", component, "limits", kind)
+            fit = form.fullmatch(request) and form.fullmatch(limit)
+            if fit and number(request) > number(limit):
+                yield Mistake(
+                    f"resources.{component}.requests.{kind}",
+                    f"{request} is more than the limit of {limit}",
+                    next="lower it, or raise the limit",
+                )
+
+
+def _old_versions(mysql: str, xwiki: str) -> Iterator[Mistake]:
+    if mysql not in ("", UNDECIDED, *MYSQL_LINES):
+        inside = next((known for known in MYSQL_LINES if mysql.startswith(f"{known}.")), "")
+        yield Mistake(
+            "mysql",
+            f"MySQL {mysql} is a single release of an LTS line; the line is what is decided"
+            if inside
+            else f"MySQL {mysql} is no LTS line; innovation releases soon get no more fixes",
+            ", ".join(f'"{known}"' for known in MYSQL_LINES),
+            f'write "{inside}"' if inside else 'write "9.7", the tested one',
+        )
+    if not _VERSION.fullmatch(xwiki):
+        return
+    wanted = tuple(int(part) for part in xwiki.split("."))
     floor = next((low for low in XWIKI_MINIMUM if low[:2] == wanted[:2]), XWIKI_MINIMUM[-1])
     if wanted < floor:
         text = ", ".join(".".join(map(str, low)) for low in XWIKI_MINIMUM)
-        raise IntentError(
-            f"XWiki {document['xwiki']} does not run without root on a read-only file system",
-            where=f"{where}: xwiki",
-            allowed=f"at least {text}",
-            next="write 17.10.13, the tested LTS release",
+        yield Mistake(
+            "xwiki",
+            f"XWiki {xwiki} does not run without root on a read-only file system",
+            f"at least {text}",
+            "write 17.10.13, the tested LTS release",
         )
 
 
-def _load(values: Path, folder: str, name: str, kind: str) -> dict[str, Any]:
-    path = values / folder / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(item.stem for item in (values / folder).glob("*.yaml"))
-        near = difflib.get_close_matches(name, known, 1)
+def _refuse(where: str, kind: str, mistakes: Iterable[Mistake]) -> None:
+    """Raise IntentError for all mistakes of a file together, in one line."""
+    found = list(dict.fromkeys(mistakes))
+    if not found:
+        return
+    if len(found) == 1:
+        (only,) = found
         raise IntentError(
-            f"there is no {kind} {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-            where=repo.relative(path),
-            allowed=", ".join(known),
+            only.what,
+            where=f"{where}: {only.place}",
+            allowed=only.allowed,
+            next=only.next or f"values/schemas/{kind}.schema.json has it all",
         )
-    where = repo.relative(path)
-    document = _parse(path, where)
-    schema = json.loads((VALUES / "schemas" / f"{kind}.schema.json").read_text())
-    mistakes = [
-        line
-        for error in sorted(Draft7Validator(schema).iter_errors(document), key=_place)
-        for line in _words(error)
+    lines = [
+        f"{item.place}: {item.what}" + (f" (allowed: {item.allowed})" if item.allowed else "")
+        for item in found
     ]
-    if mistakes:
+    raise IntentError(
+        f"{len(found)} mistakes: {' | '.join(lines)}",
+        where=where,
+        next=f"values/schemas/{kind}.schema.json has it all",
+    )
+
+
+def _names(values: Path, folder: str) -> list[str]:
+    return sorted(path.stem for path in (values / folder).glob("*.yaml"))
+
+
+def _near(given: object, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(given), list(known), 1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _read(values: Path, folder: str, name: str, kind: str) -> tuple[Any, str]:
+    """What a file says, unchecked, and its name for messages."""
+    known = _names(values, folder)
+    path = values / folder / f"{name}.yaml"
+    where = repo.relative(path)
+    if name not in known:  # not "no such file": a name is no path
         raise IntentError(
-            " | ".join(mistakes), where=where, next=f"values/schemas/{kind}.schema.json has it all"
+            f"there is no {kind} {name!r}{_near(name, known)}",
+            where=repo.relative(values / folder),
+            allowed=", ".join(known),
+            next="name one of them, or write its file",
         )
-    checked: dict[str, Any] = document
-    return checked
+    return _parse(path, where), where
 
 
 class _Loader(yaml.SafeLoader):
@@ -215,6 +323,10 @@ class _Loader(yaml.SafeLoader):
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen = set()
     for key, _value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(
+                None, None, "a key must be one word", key.start_mark
+            )
         if key.value in seen:
             line = key.start_mark.line + 1
             raise yaml.constructor.ConstructorError(
@@ -229,21 +341,41 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 
 def _parse(path: Path, where: str) -> Any:
     try:
-        return yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - safe
     except yaml.MarkedYAMLError as broken:
         line = broken.problem_mark.line + 1 if broken.problem_mark else 0
         raise IntentError(
-            f"not YAML: {broken.problem}", where=f"{where}:{line}", next="correct that line"
+            f"not YAML: {_one_line(broken.problem)}",
+            where=f"{where}:{line}",
+            next="correct that line",
+        ) from broken
+    # No text at all, a character YAML forbids, or a date such as 2026-13-45: all without a line.
+    except (yaml.YAMLError, ValueError) as broken:
+        raise IntentError(
+            f"not YAML: {_one_line(broken)}", where=where, next="write plain UTF-8 YAML"
         ) from broken
 
 
+def _one_line(words: object) -> str:
+    return " ".join(str(words).split())
+
+
+def _misfits(document: Any, kind: str) -> Iterator[Mistake]:
+    """What the published schema refuses, in the order of the file's paths."""
+    schema = json.loads((VALUES / "schemas" / f"{kind}.schema.json").read_text())
+    if document is None:
+        document = {}  # an empty file lacks every key; say which
+    for error in sorted(Draft7Validator(schema).iter_errors(document), key=_place):
+        yield from _words(error)
+
+
 def _place(error: ValidationError) -> str:
-    return "/".join(str(part) for part in error.absolute_path)
+    return ".".join(str(part) for part in error.absolute_path)
 
 
-def _words(error: ValidationError) -> Iterator[str]:
+def _words(error: ValidationError) -> Iterator[Mistake]:
     """A schema's complaint as a person would say it, with the nearest allowed word."""
-    place = ".".join(str(part) for part in error.absolute_path)
+    place = _place(error)
     # A rule's own value and the value it looks at; jsonschema types both as anything or unset.
     rule: Any = error.validator_value
     given: Any = error.instance
@@ -251,29 +383,61 @@ def _words(error: ValidationError) -> Iterator[str]:
     schema: dict[str, Any] = dict(error.schema) if isinstance(error.schema, dict) else {}
     if error.validator == "additionalProperties":
         known = sorted(schema["properties"])
-        for key in sorted(set(given) - set(known)):
-            near = difflib.get_close_matches(str(key), known, 1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            yield f"{dot}{key}: unknown key{hint} (allowed: {', '.join(known)})"
+        for key in (key for key in given if key not in known):
+            yield Mistake(
+                f"{dot}{_one_line(key)}", f"unknown key{_near(key, known)}", ", ".join(known)
+            )
     elif error.validator == "required":
-        for key in rule:
-            if key not in given:
-                text = schema["properties"].get(key, {}).get("description", "")
-                yield f"{dot}{key}: is missing ({text.rstrip('.')})"
-                return
+        for key in (key for key in rule if key not in given):
+            text = schema.get("properties", {}).get(key, {}).get("description", "")
+            yield Mistake(f"{dot}{key}", "is missing" + (f" ({text.rstrip('.')})" if text else ""))
     elif error.validator == "enum":
-        allowed = ", ".join(map(str, rule))
-        near = difflib.get_close_matches(str(given), map(str, rule), 1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        yield f"{place}: {given!r} is not allowed{hint} (allowed: {allowed})"
+        choices = [_plain(choice) for choice in rule]
+        yield Mistake(place, f"{given!r} is not allowed{_near(given, choices)}", ", ".join(choices))
+    elif error.validator == "type" and rule == "object":
+        known = sorted(schema.get("properties", {}))
+        yield Mistake(place or "file", f"{given!r} is no set of keys", ", ".join(known))
+    elif error.validator == "oneOf" and isinstance(given, dict):
+        for inner in sorted(error.context or (), key=_place):
+            if inner.validator != "const":  # the other choice, a single word
+                yield from _words(inner)
     else:
-        text = schema.get("description", error.message).rstrip(".")
-        wanted = f"; form: {schema['pattern']}" if "pattern" in schema else ""
-        yield f"{place or 'file'}: {given!r} does not fit ({text}{wanted})"
+        text = schema.get("description", _one_line(error.message)).rstrip(".")
+        example = f", e.g. {schema['examples'][0]}" if schema.get("examples") else ""
+        yield Mistake(
+            place or "file", f"{given!r} does not fit{_meant(given, schema)}", f"{text}{example}"
+        )
+
+
+def _plain(value: object) -> str:
+    """A value as YAML writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _meant(given: object, schema: dict[str, Any]) -> str:
+    """What was probably meant: the same number in quotes, or with the nearest unit that fits."""
+    wanted = schema.get("type")
+    if wanted == "string" and isinstance(given, int | float) and not isinstance(given, bool):
+        quoted = str(given)
+        if re.search(schema.get("pattern", ""), quoted):
+            return f', did you mean "{quoted}" (in quotes)?'
+    parts = re.match(r"^([0-9]+)\s*([A-Za-z]*)$", str(given))
+    if not parts or "pattern" not in schema:
+        return ""
+    fitting = [f"{parts[1]}{unit}" for unit in ("Gi", "Mi", "h", "m")]
+    fitting = [text for text in fitting if re.search(schema["pattern"], text)]
+    near = difflib.get_close_matches(str(given), fitting, 1, cutoff=0.0)
+    return f", did you mean {near[0]!r}?" if near else ""
 
 
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9}
 _QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$")
+
+
+def is_bytes(quantity: str) -> bool:
+    """Whether it is a quantity of bytes that `bytes_of` can read."""
+    match = _QUANTITY.match(quantity)
+    return bool(match and (not match[2] or match[2] in _UNITS))
 
 
 def bytes_of(quantity: str) -> int:
@@ -282,7 +446,7 @@ def bytes_of(quantity: str) -> int:
     Raises IntentError for what is no quantity.
     """
     match = _QUANTITY.match(quantity)
-    if not match or (match[2] and match[2] not in _UNITS):
+    if not match or not is_bytes(quantity):
         raise IntentError(f"{quantity!r} is no quantity of bytes", allowed="e.g. 512Mi, 50Gi")
     return int(float(match[1]) * _UNITS.get(match[2], 1))
 

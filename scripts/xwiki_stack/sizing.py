@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xwiki_stack import intent
 from xwiki_stack.errors import IntentError
-from xwiki_stack.intent import Cluster, bytes_of, cores_of
+from xwiki_stack.intent import Cluster, Environment, bytes_of, cores_of
 
 MI = 2**20
 
@@ -81,13 +81,40 @@ SIZES: dict[str, dict[str, Resources]] = {
 }
 """Requests as the mission names them for `small`; its 2Gi for XWiki do not hold what must fit."""
 
-PLATFORM = {"local-path": (0.95, 512 * MI), "longhorn": (2.0, 5 * 1024 * MI)}
+PLATFORM = {"local-path": (0.95, 512 * MI), "longhorn": (1.5, 2560 * MI)}
 """Cores and bytes that the platform's own pods request: kind's control plane; or control plane,
-Longhorn (12 % of a node's CPU by default), ingress, certificates, DNS and monitoring."""
+Longhorn (12 % of a node's CPU by default), ingress, certificates and DNS. Estimates."""
+
+METRICS = (0.5, 2560 * MI)
+"""Cores and bytes of kube-prometheus-stack: Prometheus, Alertmanager, Grafana, exporters."""
+
+LOKI = (0.2, 1024 * MI)
+"""Cores and bytes of a single Loki with its collector."""
+
+COPIES = {"local-path": {"mysql": 0, "xwiki": 0}, "longhorn": {"mysql": 3, "xwiki": 2}}
+"""Copies of each volume, as far as there are nodes; local-path reserves no disk at all."""
 
 
-def heap(limit: str) -> Derived:
-    """XWiki's -Xmx in MiB from its memory limit. Raises IntentError where too little is left."""
+def resources(environment: Environment) -> dict[str, Resources]:
+    """Requests and limits of each component: those of the size, or those the intent spells out."""
+    return {
+        component: _spelled(environment.resources[component])
+        if component in environment.resources
+        else of_size
+        for component, of_size in SIZES[environment.size].items()
+    }
+
+
+def _spelled(given: dict[str, dict[str, str]]) -> Resources:
+    requests, limits = given["requests"], given["limits"]
+    return Resources(requests["cpu"], requests["memory"], limits["cpu"], limits["memory"])
+
+
+def heap(limit: str, where: str = "") -> Derived:
+    """XWiki's -Xmx in MiB from its memory limit.
+
+    where: the file that is to blame. Raises IntentError where too little is left.
+    """
     total = bytes_of(limit) // MI
     beside = METASPACE + CODE_CACHE + THREADS_AND_BUFFERS + LIBREOFFICE
     left = (total - beside) // HEAP_STEP * HEAP_STEP
@@ -98,15 +125,17 @@ def heap(limit: str) -> Derived:
     if left < HEAP_LEAST:
         raise IntentError(
             f"a memory limit of {limit} leaves XWiki a heap of {left} MiB ({parts})",
-            allowed=f"at least {HEAP_LEAST} MiB",
-            next="choose a larger size",
+            where=where,
+            allowed=f"a heap of at least {HEAP_LEAST} MiB",
+            next=f"choose a larger size, or a limit of at least {HEAP_LEAST + beside}Mi",
         )
     return Derived(f"{left}m", parts)
 
 
-def buffer_pool(limit: str) -> Derived:
+def buffer_pool(limit: str, where: str = "") -> Derived:
     """innodb_buffer_pool_size in MiB from MySQL's memory limit.
 
+    where: the file that is to blame.
     Raises IntentError where pool, connections and server do not fit the limit together.
     """
     total = bytes_of(limit) // MI
@@ -115,7 +144,8 @@ def buffer_pool(limit: str) -> Derived:
     if worst > total:
         raise IntentError(
             f"a memory limit of {limit} does not hold MySQL's worst case of {worst} MiB",
-            next="choose a larger size",
+            where=where,
+            next="choose a larger size or a higher limit",
         )
     return Derived(
         f"{pool}M",
@@ -140,11 +170,12 @@ def storage_classes(cluster: Cluster) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Row:
-    """What one consumer of a cluster requests: cores and bytes."""
+    """What one consumer of a cluster requests: cores, bytes of memory, bytes of disk."""
 
     who: str
     cpu: float
     memory: int
+    disk: int = 0
 
 
 def report(cluster_name: str) -> list[Row]:
@@ -154,31 +185,56 @@ def report(cluster_name: str) -> list[Row]:
     node the whole sum, with more nodes what is left when one of them is away.
     """
     cluster = intent.load_cluster(cluster_name)
-    rows = [Row("platform", *PLATFORM[cluster.driver])]
+    rows = [_platform(cluster)]
     for name in intent.environments():
         environment = intent.load_environment(name)
         if environment.cluster == cluster_name:
-            for component, wanted in SIZES[environment.size].items():
-                cpu, memory = cores_of(wanted.request_cpu), bytes_of(wanted.request_memory)
-                rows.append(Row(f"{name}/{component}", cpu, memory))
+            rows += _rows(environment, cluster)
     refuse_too_small(cluster, rows)
     return rows
 
 
+def _platform(cluster: Cluster) -> Row:
+    parts = [PLATFORM[cluster.driver]]
+    parts += [METRICS] if cluster.metrics else []
+    parts += [LOKI] if cluster.logs == "loki" else []
+    return Row("platform", sum(cpu for cpu, _ in parts), sum(memory for _, memory in parts))
+
+
+def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
+    volumes = {"xwiki": environment.xwiki_storage, "mysql": environment.mysql_storage}
+    return [
+        Row(
+            f"{environment.name}/{component}",
+            cores_of(wanted.request_cpu),
+            bytes_of(wanted.request_memory),
+            bytes_of(volumes[component]) * min(cluster.nodes, COPIES[cluster.driver][component]),
+        )
+        for component, wanted in resources(environment).items()
+    ]
+
+
 def refuse_too_small(cluster: Cluster, rows: list[Row]) -> None:
-    """Raise IntentError when the requests do not fit, with what is missing."""
+    """Raise IntentError when the requests do not fit, with what is missing.
+
+    CPU and memory must also do while one node of several is away; the copies of volumes on that
+    node are not made anew at once, so disk counts with all nodes.
+    """
     carrying = max(1, cluster.nodes - 1)
     cpu = sum(row.cpu for row in rows) - carrying * cluster.cpu
     memory = sum(row.memory for row in rows) - carrying * cluster.memory
+    disk = sum(row.disk for row in rows) - cluster.nodes * cluster.disk
+    away = " while one node is away" if cluster.nodes > 1 else ""
     missing = []
-    if cpu > 0:
-        missing.append(f"{cpu:.2f} cores")
+    if cpu > 1e-9:  # sums of thousandths are not exact
+        missing.append(f"{cpu:.2f} cores{away}")
     if memory > 0:
-        missing.append(f"{-(-memory // MI)} MiB of memory")
+        missing.append(f"{-(-memory // MI)} MiB of memory{away}")
+    if disk > 0:
+        missing.append(f"{-(-disk // (1024 * MI))} GiB of disk")
     if missing:
-        away = " while one node is away" if cluster.nodes > 1 else ""
         raise IntentError(
-            f"the requests exceed the nodes by {' and '.join(missing)}{away}",
+            f"the requests exceed the nodes by {' and '.join(missing)}",
             where=f"values/clusters/{cluster.name}.yaml: nodes",
             next="take larger nodes, smaller sizes, or move an environment to another cluster",
         )
@@ -187,11 +243,20 @@ def refuse_too_small(cluster: Cluster, rows: list[Row]) -> None:
 def text(cluster_name: str) -> str:
     """The report as a table with its sum and what the nodes offer."""
     cluster, rows = intent.load_cluster(cluster_name), report(cluster_name)
-    total = Row("sum", sum(row.cpu for row in rows), sum(row.memory for row in rows))
-    offer = Row("offered by each node", cluster.cpu, cluster.memory)
-    lines = [f"cluster {cluster_name}, {cluster.nodes} node(s): what is requested"]
+    total = Row(
+        "sum",
+        sum(row.cpu for row in rows),
+        sum(row.memory for row in rows),
+        sum(row.disk for row in rows),
+    )
+    offer = Row("offered by each node", cluster.cpu, cluster.memory, cluster.disk)
+    lines = [
+        f"cluster {cluster_name}, {cluster.nodes} node(s): what is requested "
+        "(the platform's share is an estimate)"
+    ]
     lines += [
-        f"  {row.who:<24} {row.cpu:>6.2f} cores {row.memory / MI:>8.0f} MiB"
+        f"  {row.who:<24} {row.cpu:>6.2f} cores {row.memory / MI:>8.0f} MiB "
+        f"{row.disk / (1024 * MI):>6.0f} GiB of disk"
         for row in [*rows, total, offer]
     ]
     return "\n".join(lines)

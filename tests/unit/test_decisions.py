@@ -1,8 +1,14 @@
 """The mission's fifteen decisions, four of them blocking, as an environment has taken them."""
 
-import pytest
+import dataclasses
+import shutil
+from pathlib import Path
 
-from xwiki_stack import cli, decisions
+import pytest
+import yaml
+from tests.environments import DATA
+
+from xwiki_stack import cli, decisions, intent
 
 
 def test_prod_has_four_blocking_decisions_open() -> None:
@@ -13,15 +19,16 @@ def test_prod_has_four_blocking_decisions_open() -> None:
 
 
 def test_staging_has_decided_what_it_tries_out() -> None:
-    state = {row.number: row.state for row in decisions.table("staging")}
-    assert state[1] == "decided: 9.7"
-    assert state[4] == "decided: RPO 24h, RTO 2h"
-    assert state[3].startswith("open: write host")
+    said = {row.number: (row.state, row.value) for row in decisions.table("staging")}
+    assert said[1] == ("decided", "9.7")
+    assert said[4] == ("decided", "RPO 24h, RTO 2h, drills monthly")
+    assert said[3] == ("open", "write host in the intent")
 
 
 def test_an_unpinned_image_is_an_open_decision() -> None:
     (pinning,) = [row for row in decisions.table("prod") if row.number == 10]
-    assert pinning.state.startswith("open")
+    assert pinning.state == "open"
+    assert "images.mysql and images.xwiki" in pinning.value
     assert pinning.weight == "important"
 
 
@@ -30,8 +37,62 @@ def test_every_decision_names_owner_state_and_what_it_changes(
 ) -> None:
     rows = decisions.table("prod")
     assert all(row.owner and row.changes for row in rows)
-    assert all(row.state.startswith(("open", "decided")) for row in rows)
+    assert all(row.value and row.state in decisions.STATES for row in rows)
     assert cli.main(["decisions"]) == 0
     said = capsys.readouterr().out
     assert all(row.what in said and row.owner in said for row in rows)
     assert "4 blocking and open: 1, 2, 3, 4" in said
+
+
+def decided_prod() -> intent.Environment:
+    return intent.load_environment("prod", DATA / "decided")
+
+
+def test_a_decided_prod_waits_for_nothing_that_blocks() -> None:
+    rows = decisions.table_of(decided_prod(), intent.load_cluster("main"))
+    assert not any(row.blocks for row in rows)
+    assert decided_prod().undecided == ()
+
+
+OPENED: dict[str, tuple[int, dict[str, object]]] = {
+    "mysql": (1, {"mysql": "undecided"}),
+    "host": (3, {"host": "undecided"}),
+    "backups.target": (2, {"target": "undecided"}),
+    "backups.rpo": (4, {"rpo": "undecided"}),
+    "backups.rto": (4, {"rto": "undecided"}),
+    "backups.drills": (4, {"drills": "undecided"}),
+}
+
+
+@pytest.mark.parametrize("key", OPENED)
+def test_table_and_gate_agree_on_what_blocks(key: str, tmp_path: Path) -> None:
+    """The catalogue lists what `intent` refuses prod for, one decision at a time."""
+    number, change = OPENED[key]
+    shutil.copytree(DATA / "decided", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "envs" / "prod.yaml"
+    document = yaml.safe_load(path.read_text())
+    (document["backups"] if key.startswith("backups") else document).update(change)
+    path.write_text(yaml.safe_dump(document))
+    environment = intent.load_environment("prod", tmp_path)
+    assert environment.undecided == (f"{key} (decision {number})",)
+    rows = decisions.table_of(environment, intent.load_cluster("main"))
+    assert [row.number for row in rows if row.blocks] == [number]
+
+
+def test_what_the_cluster_settles_follows_its_file() -> None:
+    main = intent.load_cluster("main")
+    later = dataclasses.replace(main, dns="cloudflare", logs="loki", nodes=2)
+    for number in (11, 12):
+        assert decisions.table_of(decided_prod(), main)[number - 1].state == "deferred"
+        assert decisions.table_of(decided_prod(), later)[number - 1].state == "decided"
+    assert "inactive" in decisions.table_of(decided_prod(), main)[13].value
+    assert decisions.table_of(decided_prod(), later)[13].value.startswith("active")
+
+
+def test_two_digests_close_the_decision_on_pinning() -> None:
+    digest = "sha256:" + "a" * 64
+    one = dataclasses.replace(decided_prod(), digests={"xwiki": digest})
+    both = dataclasses.replace(decided_prod(), digests={"xwiki": digest, "mysql": digest})
+    main = intent.load_cluster("main")
+    assert decisions.table_of(one, main)[9].value.endswith("write images.mysql")
+    assert decisions.table_of(both, main)[9].state == "decided"

@@ -1,14 +1,20 @@
 """Generated values: fresh, the same every time, explained, and never smaller than before."""
 
 import dataclasses
+import json
+import os
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft7Validator
+from tests.environments import DATA
 
-from xwiki_stack import cli, generate, intent
-from xwiki_stack.errors import RefusedError, UndecidedError
+from xwiki_stack import cli, generate, intent, proc, repo
+from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 
 
 def test_the_committed_files_are_what_the_intent_gives() -> None:
@@ -41,16 +47,122 @@ def test_the_same_intent_gives_the_same_bytes(name: str) -> None:
     assert generate.text_of(environment) == generate.text_of(environment)
 
 
-DERIVED = ["heap", "innodbBufferPoolSize", "maxConnections", "claimTemplateSize", "storageClass"]
+@pytest.mark.parametrize("seed", ["0", "1", "4711"])
+def test_another_process_gives_the_same_bytes(tmp_path: Path, seed: str) -> None:
+    code = (
+        "from xwiki_stack import generate, intent\n"
+        "for name in intent.environments():\n"
+        "    print(generate.text_of(intent.load_environment(name)))\n"
+        "print(generate.reference())\n"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": "C"}
+    said = proc.run([sys.executable, "-c", code], env=environment, cwd=tmp_path).out
+    texts = [generate.text_of(intent.load_environment(name)) for name in intent.environments()]
+    assert len(texts) >= 3
+    assert said == "".join(f"{text}\n" for text in [*texts, generate.reference()])
 
 
-@pytest.mark.parametrize("name", ["local", "staging", "prod"])
+DERIVED = [
+    "heap",
+    "maxGCPauseMillis",
+    "metaspace",
+    "codeCache",
+    "innodbBufferPoolSize",
+    "maxConnections",
+    "resources",
+    "size",
+    "claimTemplateSize",
+    "storageClass",
+    "ingress",
+    "home",
+    "flavor",
+    "affinity",
+    "secretRevision",
+    "tag",
+]
+
+
+def unexplained(text: str, key: str) -> list[str]:
+    """Lines of a key without a comment in the line above."""
+    lines = text.splitlines()
+    places = [at for at, line in enumerate(lines) if re.match(rf" +{key}:", line)]
+    assert places, f"{key} does not occur"
+    reasons = [lines[at - 1].strip() for at in places]
+    return [
+        lines[at]
+        for at, reason in zip(places, reasons, strict=True)
+        if not (reason.startswith("#") and len(reason) > 12)
+    ]
+
+
+@pytest.mark.parametrize("name", ["local", "staging"])
 @pytest.mark.parametrize("key", DERIVED)
-def test_a_derived_number_has_its_reason_above_it(name: str, key: str) -> None:
-    text = generate.text_of(intent.load_environment(name))
-    found = re.findall(rf"^( *#[^\n]+)\n +{key}: ", text, re.M)
-    assert found, f"{key} has no reason"
-    assert all(len(reason.strip("# ")) > 10 for reason in found)
+def test_a_derived_value_has_its_reason_above_it(name: str, key: str) -> None:
+    assert unexplained(generate.text_of(intent.load_environment(name)), key) == []
+
+
+def test_a_reason_that_is_missing_is_found() -> None:
+    text = generate.text_of(intent.load_environment("local"))
+    reason = next(line for line in text.splitlines() if "LibreOffice 384" in line)
+    assert unexplained(text.replace(f"{reason}\n", ""), "heap") == ["    heap: 1792m"]
+
+
+def misfits(values: dict[str, Any]) -> list[str]:
+    """What the umbrella's and the subcharts' own schemas say against values, without Helm."""
+    said = []
+    for name in ("", "xwiki", "mysql", "backups", "netpol"):
+        chart = repo.ROOT / "charts" / name if name else repo.ROOT
+        schema = json.loads((chart / "values.schema.json").read_text())
+        defaults = yaml.safe_load((chart / "values.yaml").read_text()) or {}
+        given = merged(defaults, values[name] if name else values)
+        said += [f"{name}: {error.message}" for error in Draft7Validator(schema).iter_errors(given)]
+    return said
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Values over defaults, as Helm lays them."""
+    both = {
+        key: merged(below[key], above[key])
+        for key in below.keys() & above.keys()
+        if isinstance(below[key], dict) and isinstance(above[key], dict)
+    }
+    return {**below, **above, **both}
+
+
+def decided() -> intent.Environment:
+    return intent.load_environment("prod", DATA / "decided")
+
+
+@pytest.mark.parametrize("name", ["local", "staging", "decided"])
+def test_generated_values_fit_the_charts_schemas(name: str) -> None:
+    environment = decided() if name == "decided" else intent.load_environment(name)
+    values = yaml.safe_load(generate.text_of(environment))
+    assert misfits(values) == []
+    values["mysql"]["config"]["innodbBufferPool"] = "1G"
+    assert len(misfits(values)) == 1
+
+
+def test_the_reference_is_made_of_every_key() -> None:
+    text = generate.reference()
+    for place in ("nodes.disk", "backups.target.keyOwner", "resources.mysql.limits.memory"):
+        assert f"`{place}`" in text
+    assert all(line.count(" | ") == 2 for line in text.splitlines() if line.startswith("| `"))
+
+
+def test_values_that_no_decided_intent_gives_are_drift(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate, "GENERATED", tmp_path / "generated")
+    monkeypatch.setattr(generate, "REFERENCE", tmp_path / "intent.md")
+    generate.generate()
+    assert generate.drift() == []
+    for name in ("prod", "gone"):  # undecided, and without an intent
+        generate.path_of(name).parent.mkdir()
+        generate.path_of(name).write_text("xwiki: {}\n")
+    found = [line for line in generate.drift() if line.startswith("---")]
+    assert len(found) == 2
+    assert "gone" in found[0]
+    assert "prod" in found[1]
 
 
 def test_prod_is_refused_with_all_its_open_decisions_and_an_exit_code_of_its_own(
@@ -84,6 +196,45 @@ def test_a_volume_never_shrinks() -> None:
             generate._refuse_resize(smaller, generate.path_of("local"))
 
 
+def test_what_a_volume_is_born_with_never_shrinks() -> None:
+    smaller = dataclasses.replace(resized(), mysql_claim_template="40Gi")
+    with pytest.raises(
+        RefusedError, match=r"storage.mysqlClaimTemplate: 40Gi is less than the 50Gi"
+    ):
+        generate._refuse_resize(smaller, generate.path_of("local"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "xwiki: 1", "xwiki: {persistence: {size: lots}}", "{"])
+def test_a_committed_file_that_is_nonsense_stands_in_no_way(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "xwiki-stack.yaml"
+    path.write_text(text)
+    generate._refuse_resize(resized(), path)
+
+
+def test_heap_and_pool_follow_limits_that_are_spelled_out() -> None:
+    requests = {"cpu": "1", "memory": "2Gi"}
+    given = {
+        "xwiki": {"requests": requests, "limits": {"cpu": "2", "memory": "4Gi"}},
+        "mysql": {"requests": requests, "limits": {"cpu": "2", "memory": "8Gi"}},
+    }
+    values = yaml.safe_load(generate.text_of(dataclasses.replace(resized(), resources=given)))
+    assert values["xwiki"]["java"]["heap"] == "2816m"
+    assert values["mysql"]["config"]["innodbBufferPoolSize"] == "4864M"
+    given["xwiki"]["limits"]["memory"] = "2Gi"
+    with pytest.raises(IntentError, match=r"local.yaml: resources.xwiki.limits.memory"):
+        generate.text_of(dataclasses.replace(resized(), resources=given))
+
+
+def test_words_of_people_stay_words() -> None:
+    """A class named `yes` or a claim named 1 would be something else without quotes."""
+    environment = dataclasses.replace(
+        decided(), flavor="xip", xip={"claim": "1", "path": "/xip/a: b"}, secret_revision="2026"
+    )
+    values = yaml.safe_load(generate.text_of(environment))["xwiki"]
+    assert values["xip"] == {"claim": "1", "path": "/xip/a: b"}
+    assert values["secretRevision"] == "2026"
+
+
 def test_a_volume_grows_only_where_it_can() -> None:
     with pytest.raises(RefusedError, match="cannot grow"):
         generate._refuse_resize(resized(xwiki="30Gi"), generate.path_of("local"))
@@ -91,9 +242,7 @@ def test_a_volume_grows_only_where_it_can() -> None:
 
 
 def test_a_decided_prod_is_published_over_tls() -> None:
-    environment = dataclasses.replace(
-        intent.load_environment("prod"), host="wiki.example.org", mysql="8.4", undecided=()
-    )
+    environment = dataclasses.replace(decided(), mysql="8.4")
     values = yaml.safe_load(generate.text_of(environment))
     assert values["xwiki"]["home"] == "https://wiki.example.org/"
     assert values["xwiki"]["ingress"]["host"] == "wiki.example.org"

@@ -1,10 +1,14 @@
 """Intents are loaded as they are meant, and every mistake is one line that helps."""
 
+import dataclasses
+import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
 from xwiki_stack import intent, repo
 from xwiki_stack.errors import IntentError
@@ -71,6 +75,35 @@ def test_a_good_intent_is_loaded(values: Path) -> None:
         ("flavor: none", "flavor: none\nflavor: xip", ["'flavor' stands twice (line 11)"]),
         ("flavor: none", "flavor: [", ["test.yaml:11", "not YAML"]),
         ("flavor: none", "", ["flavor: is missing"]),
+        ("size: small\n", "", ["size: is missing (Requests and limits"]),
+        ('"9.7"', "9.7", ['did you mean "9.7" (in quotes)?']),
+        ('"9.7"', "undecided", ["mysql: only prod may wait for it"]),
+        ("mysql: 50Gi", "mysql: 60GB", ["'60GB' does not fit", "did you mean '60Gi'"]),
+        ("mysql: 50Gi", "mysql: 60gi", ["did you mean '60Gi'"]),
+        ("purpose: local", "purpose: staging", ["host: 'localhost' is no public name"]),
+        ("flavor: none", "flavor: none\n? [a]\n: 1", ["test.yaml:11", "a key must be one word"]),
+        ("flavor: none", "flavor: '\x01'", ["not YAML", "special characters"]),
+        ("17.10.13", "2026-13-45", ["not YAML", "month must be in"]),
+        ("flavor: none", "flavor: none\n9: x\nfoo: y", ["9: unknown key", "foo: unknown key"]),
+        (
+            "flavor: none",
+            "flavor: none\nmaintenanceWindow: Sunday night",
+            ["maintenanceWindow: 'Sunday night' does not fit", "e.g. Sun 02:00-04:00"],
+        ),
+        (
+            "flavor: none",
+            "flavor: none\nbackups:\n  target:\n    bukcet: sets",
+            [
+                "backups.target.bukcet: unknown key, did you mean 'bucket'",
+                "target.region: is missing",
+            ],
+        ),
+        (
+            "flavor: none",
+            "flavor: none\nresources:\n  xwiki:\n    requests: {cpu: 500m, memory: 4Gi}\n"
+            "    limits: {cpu: 200m, memory: 3Gi}",
+            ["requests.cpu: 500m is more than the limit of 200m", "requests.memory: 4Gi is more"],
+        ),
     ],
 )
 def test_a_mistake_is_one_line_that_says_where_what_and_what_else(
@@ -87,6 +120,118 @@ def test_all_mistakes_of_a_file_are_told_at_once(values: Path) -> None:
     said = refused(values, GOOD.replace("size: small", "size: tiny").replace("host:", "hots:"))
     assert "size: 'tiny'" in said
     assert "hots: unknown key" in said
+    assert "host: is missing" in said
+    assert said.count("|") == 2
+
+
+def test_mistakes_of_form_and_of_meaning_are_told_together(values: Path) -> None:
+    text = GOOD.replace("17.10.13", "17.3.0").replace('"9.7"', "9.3.0").replace("flavor: none", "")
+    said = refused(values, text)
+    for word in ("flavor: is missing", "9.3.0 is no LTS line", "17.3.0 does not run", "3 mistakes"):
+        assert word in said
+
+
+def test_every_missing_key_is_named_once(values: Path) -> None:
+    said = refused(values, "")
+    schema = json.loads((intent.VALUES / "schemas" / "environment.schema.json").read_text())
+    assert len(schema["required"]) == 8
+    assert [said.count(f"{key}: is missing") for key in schema["required"]] == [1] * 8
+
+
+def test_a_file_that_is_no_text_is_refused(values: Path) -> None:
+    (values / "envs" / "test.yaml").write_bytes(b"host: caf\xe9\n")
+    with pytest.raises(IntentError, match=r"envs/test.yaml: not YAML: 'utf-8' codec"):
+        intent.load_environment("test", values)
+
+
+def test_a_cluster_that_publishes_names_class_and_issuer(values: Path) -> None:
+    path = values / "clusters" / "local.yaml"
+    path.write_text(path.read_text().replace("controller: none", "controller: nginx"))
+    said = refused(values, GOOD)
+    assert "clusters/local.yaml" in said
+    assert "ingress.className: is missing" in said
+    assert "ingress.issuer: is missing" in said
+
+
+@pytest.mark.parametrize("name", ["../clusters/local", "../envs/local", "/etc/passwd", ""])
+def test_a_name_is_no_path(name: str) -> None:
+    with pytest.raises(IntentError, match="there is no environment"):
+        intent.load_environment(name)
+
+
+@pytest.mark.parametrize("name", ["Prod", "a_b", "x" * 60])
+def test_a_file_name_that_makes_no_namespace_is_refused(values: Path, name: str) -> None:
+    (values / "envs" / f"{name}.yaml").write_text(GOOD)
+    with pytest.raises(IntentError, match="cannot be a namespace"):
+        intent.load_environment(name, values)
+
+
+def test_the_silent_claim_template_is_what_the_schema_publishes() -> None:
+    schema = json.loads((intent.VALUES / "schemas" / "environment.schema.json").read_text())
+    keys = schema["properties"]["storage"]["properties"]
+    assert keys["mysqlClaimTemplate"]["default"] == intent.CLAIM_TEMPLATE
+
+
+FIELDS = {
+    "environment": {
+        "name": "",
+        "path": "",
+        "namespace": "",
+        "undecided": "",
+        "mysql_storage": "storage",
+        "mysql_claim_template": "storage",
+        "xwiki_storage": "storage",
+        "secret_revision": "secretRevision",
+        "digests": "images",
+        "maintenance_window": "maintenanceWindow",
+    },
+    "cluster": {
+        "name": "",
+        "cpu": "nodes",
+        "memory": "nodes",
+        "disk": "nodes",
+        "driver": "storage",
+        "expandable": "storage",
+        "ingress_class": "ingress",
+        "issuer": "ingress",
+        "metrics": "observability",
+        "logs": "observability",
+    },
+}
+"""Field to the key it comes from, where they are not the same word; '' is derived."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "model"), [("environment", intent.Environment), ("cluster", intent.Cluster)]
+)
+def test_schema_and_dataclass_know_the_same_keys(
+    kind: str, model: type[intent.Environment] | type[intent.Cluster]
+) -> None:
+    schema = json.loads((intent.VALUES / "schemas" / f"{kind}.schema.json").read_text())
+    renamed = FIELDS[kind]
+    fields = {renamed.get(field.name, field.name) for field in dataclasses.fields(model)} - {""}
+    assert fields == set(schema["properties"])
+
+
+def described(schema: dict[str, Any], place: str) -> Iterator[tuple[str, str]]:
+    for key, item in schema.get("properties", {}).items():
+        yield f"{place}.{key}", item.get("description", "")
+        for inner in [item, *item.get("oneOf", [])]:
+            yield from described(inner, f"{place}.{key}")
+    for key, item in schema.get("definitions", {}).items():
+        yield from described(item, f"{place}.{key}")
+
+
+@pytest.mark.parametrize("kind", ["environment", "cluster"])
+def test_every_key_of_a_schema_is_described_and_no_other_is_allowed(kind: str) -> None:
+    text = (intent.VALUES / "schemas" / f"{kind}.schema.json").read_text()
+    schema = json.loads(text)
+    Draft7Validator.check_schema(schema)
+    found = dict(described(schema, kind))
+    assert len(found) >= 15
+    assert [place for place, words in found.items() if not words] == []
+    objects = text.count('"type": "object"')
+    assert objects == text.count('"additionalProperties": false')
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Derived numbers fit together, and what does not fit is refused."""
 
+import dataclasses
+
 import pytest
 
 from xwiki_stack import intent, sizing
@@ -48,11 +50,13 @@ def test_the_small_requests_are_those_that_were_asked_for() -> None:
     assert (small["mysql"].limit_cpu, small["mysql"].limit_memory) == ("2", "4Gi")
 
 
-def cluster(nodes: int, cpu: float, memory_mi: int) -> Cluster:
-    return Cluster("c", "p", nodes, cpu, memory_mi * MI, "longhorn", True, "none", "", "")
+def cluster(nodes: int, cpu: float, memory_mi: int, disk_gi: int = 50) -> Cluster:
+    main = intent.load_cluster("main")
+    memory, disk = memory_mi * MI, disk_gi * 1024 * MI
+    return dataclasses.replace(main, name="c", nodes=nodes, cpu=cpu, memory=memory, disk=disk)
 
 
-ROWS = [Row("platform", 2, 4096 * MI), Row("prod/mysql", 1, 1024 * MI)]
+ROWS = [Row("platform", 2, 4096 * MI), Row("prod/mysql", 1, 1024 * MI, 50 * 1024 * MI)]
 
 
 def test_requests_that_fit_are_accepted() -> None:
@@ -74,6 +78,34 @@ def test_a_node_too_small_is_refused_with_what_is_missing(
     with pytest.raises(IntentError, match=words) as caught:
         sizing.refuse_too_small(cluster(nodes, cpu, memory), ROWS)
     assert "values/clusters/c.yaml: nodes" in str(caught.value)
+
+
+def test_a_disk_too_small_is_refused_with_what_is_missing() -> None:
+    with pytest.raises(IntentError, match="exceed the nodes by 1 GiB of disk"):
+        sizing.refuse_too_small(cluster(1, 3, 5120, disk_gi=49), ROWS)
+
+
+def test_what_watches_the_cluster_counts() -> None:
+    watched = intent.load_cluster("main")
+    bare = dataclasses.replace(watched, metrics=False)
+    logged = dataclasses.replace(watched, logs="loki")
+    memory = [sizing._platform(one).memory for one in (bare, watched, logged)]
+    assert memory == sorted(set(memory))
+
+
+def test_resources_spelled_out_replace_those_of_the_size() -> None:
+    local = intent.load_environment("local")
+    given = {"requests": {"cpu": "1", "memory": "3Gi"}, "limits": {"cpu": "2", "memory": "8Gi"}}
+    own = sizing.resources(dataclasses.replace(local, resources={"mysql": given}))
+    assert own["mysql"] == sizing.Resources("1", "3Gi", "2", "8Gi")
+    assert own["xwiki"] == sizing.SIZES["small"]["xwiki"]
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 5])
+def test_volumes_have_as_many_copies_as_there_are_nodes_for(nodes: int) -> None:
+    rows = sizing._rows(intent.load_environment("staging"), cluster(nodes, 6, 24576))
+    size = {row.who: row.disk // (1024 * MI) for row in rows}
+    assert size == {"staging/mysql": 50 * min(nodes, 3), "staging/xwiki": 20 * min(nodes, 2)}
 
 
 @pytest.mark.parametrize("name", ["local", "main"])
