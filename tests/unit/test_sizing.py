@@ -1,10 +1,11 @@
 """Derived numbers fit together, and what does not fit is refused."""
 
 import dataclasses
+import re
 
 import pytest
 
-from xwiki_stack import intent, sizing
+from xwiki_stack import intent, repo, sizing
 from xwiki_stack.errors import IntentError
 from xwiki_stack.intent import Cluster, bytes_of
 from xwiki_stack.sizing import MI, Row
@@ -115,3 +116,27 @@ def test_the_clusters_of_the_repository_carry_their_environments(name: str) -> N
     assert carried
     assert len(rows) == 1 + 2 * len(carried)
     assert all(row.who in sizing.text(name) for row in rows)
+
+
+@pytest.mark.parametrize("limit", ["2Gi", "3Gi"])
+def test_the_decision_shows_the_arithmetic_of_the_code(limit: str) -> None:
+    """The table of docs/decisions/0003-xwiki-memory.md, column by column."""
+    page = (repo.ROOT / "docs" / "decisions" / "0003-xwiki-memory.md").read_text()
+    rows = [re.split(r" *\| *", line.strip("| ")) for line in page.splitlines() if line[:1] == "|"]
+    column = rows[0].index(f"with {limit}")
+    shown = {row[0]: int(row[column]) for row in rows[2:]}
+    parts = [sizing.METASPACE, sizing.CODE_CACHE, sizing.THREADS_AND_BUFFERS, sizing.LIBREOFFICE]
+    total = bytes_of(limit) // MI
+    left = total - sum(parts)
+    heap = left // sizing.HEAP_STEP * sizing.HEAP_STEP
+    assert list(shown.values()) == [total, *parts, left, heap, left - heap]
+    if heap >= sizing.HEAP_LEAST:
+        assert sizing.heap(limit).value == f"{heap}m"
+
+
+def test_the_decision_names_the_least_limit_that_passes() -> None:
+    page = (repo.ROOT / "docs" / "decisions" / "0003-xwiki-memory.md").read_text()
+    (least,) = re.findall(r"([0-9]+Mi) \([0-9.]+Gi\) is the least", page)
+    assert sizing.heap(least).value == f"{sizing.HEAP_LEAST}m"
+    with pytest.raises(IntentError):
+        sizing.heap(f"{bytes_of(least) // MI - 1}Mi")
