@@ -51,22 +51,27 @@ class Bed:
         """A release on this cluster."""
         return release.Release(cluster.tools().helm, self.kubeconfig, namespace, name)
 
-    def pods(self, namespace: str, component: str) -> list[Manifest]:
-        """The pods of one component that are not on their way out."""
-        labels = f"app.kubernetes.io/component={component}"
-        found = self.kube.every("Pod", namespace, labels)
-        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    def pods(self, namespace: str, *components: str) -> list[Manifest]:
+        """The pods of components, but for Jobs' and those on their way out."""
+        labels = f"app.kubernetes.io/component in ({','.join(components)})"
+        return [
+            pod
+            for pod in self.kube.every("Pod", namespace, labels)
+            if "deletionTimestamp" not in pod["metadata"] and not of_job(pod)
+        ]
 
     def uids(self, namespace: str) -> dict[str, str]:
         """Workload pods of a namespace by name; equal before and after means nothing restarted."""
-        labels = "app.kubernetes.io/component in (xwiki,mysql)"
-        pods = self.kube.every("Pod", namespace, labels)
         return {
             pod["metadata"]["name"]: pod["metadata"]["uid"]
             + "".join(str(c["restartCount"]) for c in pod["status"].get("containerStatuses", []))
-            for pod in pods
-            if pod["metadata"]["ownerReferences"][0]["kind"] != "Job"
+            for pod in self.pods(namespace, "xwiki", "mysql")
         }
+
+
+def of_job(pod: Manifest) -> bool:
+    """Whether a Job made the pod; one that lost its StatefulSet has no owner at all."""
+    return any(owner["kind"] == "Job" for owner in pod["metadata"].get("ownerReferences", ()))
 
 
 @pytest.fixture(scope="session")

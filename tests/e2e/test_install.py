@@ -73,8 +73,6 @@ def test_pods_run_without_root_and_on_a_read_only_file_system(bed: Bed, wiki: Wi
     looked = 0
     for component in ("xwiki", "mysql"):
         for pod in bed.pods(wiki.namespace, component):
-            if pod["metadata"]["ownerReferences"][0]["kind"] == "Job":
-                continue
             name = pod["metadata"]["name"]
             words = ["exec", "-n", wiki.namespace, name, "--"]
             assert int(bed.kubectl(*words, "id", "-u").out) > 0

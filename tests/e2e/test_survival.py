@@ -46,11 +46,11 @@ def test_a_changed_attachment_would_be_noticed(wiki: Wiki, written: str) -> None
 def test_page_and_attachment_survive_a_deleted_pod(
     bed: Bed, wiki: Wiki, written: str, component: str
 ) -> None:
-    (pod,) = [p for p in bed.pods(wiki.namespace, component) if _serves(p)]
+    (pod,) = bed.pods(wiki.namespace, component)
     bed.kubectl("delete", "pod", "-n", wiki.namespace, pod["metadata"]["name"], "--wait=true")
     eventually(lambda: ready(bed, wiki, component), seconds=180)
     eventually(lambda: intact(wiki, written), seconds=120)
-    (new,) = [p for p in bed.pods(wiki.namespace, component) if _serves(p)]
+    (new,) = bed.pods(wiki.namespace, component)
     assert new["metadata"]["uid"] != pod["metadata"]["uid"]
 
 
@@ -71,7 +71,7 @@ def test_they_survive_a_database_killed_without_warning(bed: Bed, wiki: Wiki, wr
     eventually(restarted, seconds=60)
     eventually(lambda: ready(bed, wiki, "mysql"), seconds=120)
     eventually(lambda: intact(wiki, written), seconds=120)
-    same = [p["metadata"]["uid"] for p in bed.pods(wiki.namespace, "xwiki") if _serves(p)]
+    same = [p["metadata"]["uid"] for p in bed.pods(wiki.namespace, "xwiki")]
     assert wiki_before in same, "the wiki was restarted because its database died"
 
 
@@ -80,8 +80,3 @@ def test_they_survive_a_restart_of_the_node(bed: Bed, wiki: Wiki, written: str) 
     eventually(lambda: ready(bed, wiki, "mysql"), seconds=240)
     eventually(lambda: ready(bed, wiki, "xwiki"), seconds=240)
     eventually(lambda: intact(wiki, written), seconds=120)
-
-
-def _serves(pod: dict[str, object]) -> bool:
-    owners = pod["metadata"]["ownerReferences"]  # type: ignore[index]
-    return bool(owners[0]["kind"] != "Job")

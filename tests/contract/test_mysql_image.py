@@ -1,0 +1,131 @@
+"""What the MySQL image does, as far as the charts, the wiki's init container and the tests rely on it.
+
+The same tests run on the official image (`MYSQL_IMAGE=docker.io/library/mysql:<tag>`) and on the
+one of images/mysql. Facts: the official image's documentation.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.contract.conftest import open_folder
+from tests.contract.containers import Container, Host
+from tests.e2e.patience import eventually
+from xwiki_stack import proc
+
+pytestmark = pytest.mark.contract
+
+ROOT, OTHER = "Root7password", "Writer7'\\password"
+
+
+def sql(server: Container, user: str, password: str, statement: str) -> str:
+    """What the server says over TCP. Raises CommandFailed when it refuses or is not there yet."""
+    words = ["mysql", "--no-defaults", "--host=127.0.0.1", f"--user={user}", "--batch"]
+    env = {"MYSQL_PWD": password}
+    options = ["--get-server-public-key", "--skip-column-names"]
+    return server.execute(*words, *options, stdin=statement, env=env).strip()
+
+
+def ready(server: Container, user: str, password: str) -> None:
+    """Wait until the account may log in."""
+
+    def answers() -> bool:
+        assert server.state()["Running"], server.logs()[-2000:]
+        try:
+            return sql(server, user, password, "SELECT 1") == "1"
+        except proc.CommandFailed:
+            return False
+
+    eventually(answers, seconds=180)
+
+
+@pytest.fixture(scope="module")
+def server(host: Host, mysql_image: str, tmp_path_factory: pytest.TempPathFactory) -> Container:
+    """A server made by the image's own entrypoint, its settings as variables and files."""
+    given = open_folder(tmp_path_factory, "given")
+    (given / "root").write_text(ROOT)
+    (given / "10-table.sql").write_text("CREATE TABLE made (by_sql INT);\n")
+    (given / "20-row.sh").write_text("echo ran a script\n")
+    for file in given.iterdir():
+        file.chmod(0o644)
+    env = {
+        "MYSQL_ROOT_PASSWORD_FILE": "/docker-entrypoint-initdb.d/root",
+        "MYSQL_DATABASE": "wiki",
+        "MYSQL_USER": "writer",
+        "MYSQL_PASSWORD": OTHER,
+    }
+    mount = ["-v", f"{given}:/docker-entrypoint-initdb.d:ro"]
+    made = host.start("mysql-contract", mysql_image, env=env, options=mount)
+    ready(made, "writer", OTHER)
+    return made
+
+
+def test_the_image_names_its_ports_and_its_volume(host: Host, mysql_image: str) -> None:
+    config = host.inspect(mysql_image)
+    assert {"3306/tcp", "33060/tcp"} <= set(config["ExposedPorts"])
+    assert list(config["Volumes"]) == ["/var/lib/mysql"]
+    assert config["Cmd"] == ["mysqld"]
+
+
+def test_any_other_command_runs_as_it_is(host: Host, mysql_image: str) -> None:
+    script = "type bash mysqld mysql mysqladmin mysqldump; id -u mysql; id -g mysql"
+    said = host.once(mysql_image, "bash", "-c", script)
+    assert said.code == 0, said.err
+    assert said.out.split()[-2:] == ["999", "999"]
+
+
+def test_the_server_is_of_a_line_that_we_support(host: Host, mysql_image: str) -> None:
+    said = host.once(mysql_image, "mysqld", "--version").out
+    assert re.search(r"Ver (9\.7|8\.4)\.\d+", said), said
+
+
+def test_accounts_and_database_are_made_on_the_first_start(server: Container) -> None:
+    assert sql(server, "root", ROOT, "SELECT CURRENT_USER()") == "root@%"
+    assert sql(server, "writer", OTHER, "SHOW TABLES IN wiki") == "made"
+    assert "ran a script" in server.logs()
+
+
+def test_an_account_reaches_its_own_database_alone(server: Container) -> None:
+    with pytest.raises(proc.CommandFailed, match=r"[Dd]enied"):
+        sql(server, "writer", OTHER, "SELECT COUNT(*) FROM mysql.user")
+    with pytest.raises(proc.CommandFailed, match="PROCESS"):
+        sql(server, "writer", OTHER, "SELECT COUNT(*) FROM information_schema.INNODB_TABLES")
+    with pytest.raises(proc.CommandFailed, match=r"[Dd]enied"):
+        sql(server, "root", "wrong", "SELECT 1")
+
+
+def test_data_and_passwords_outlive_the_server(server: Container) -> None:
+    sql(server, "writer", OTHER, "INSERT INTO wiki.made VALUES (42)")
+    server.do("kill")
+    server.do("start")
+    ready(server, "writer", OTHER)
+    assert sql(server, "writer", OTHER, "SELECT by_sql FROM wiki.made") == "42"
+
+
+def test_the_server_runs_as_any_user(
+    host: Host, mysql_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    data = open_folder(tmp_path_factory, "mysql")
+    make = ["mysqld", "--initialize-insecure"]
+    options = ["--user", "12345:12345", "-v", f"{data}:/var/lib/mysql"]
+    said = host.once(mysql_image, "bash", "-c", " ".join(make), options=options)
+    assert said.code == 0, said.err[-2000:]
+    assert (data / "mysql.ibd").stat().st_uid == 12345
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {},
+        {"MYSQL_ROOT_PASSWORD": ROOT, "MYSQL_USER": "root", "MYSQL_PASSWORD": OTHER},
+        {"MYSQL_ROOT_PASSWORD": ROOT, "MYSQL_ROOT_PASSWORD_FILE": "/etc/hostname"},
+    ],
+    ids=["no root password", "root as the user", "a variable and its file"],
+)
+def test_a_first_start_is_refused_with(
+    env: dict[str, str], host: Host, mysql_image: str, tmp_path: Path
+) -> None:
+    said = host.once(mysql_image, env=env)
+    assert said.code == 1
+    assert "MYSQL_" in said.out + said.err
