@@ -1,7 +1,8 @@
 """The only module that starts programs.
 
 Children get their own process group, so that Ctrl-C reaches them through us, in order: a build is
-ended, its temporary folder is dropped, nothing half-made stays. Daemons are spawned detached and
+ended, its temporary folder is dropped, nothing half-made stays. `end_children` ends them all and
+whoever waits in `pause`; until `resume`, nothing new starts. Daemons are spawned detached and
 remembered by pid *and* start time, so that a recycled pid is never mistaken for ours.
 """
 
@@ -12,17 +13,28 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NoReturn
 
 from xwiki_stack.errors import MachineError
 
 Argv = Sequence[str | Path]
 
+PROCESSES = Path("/proc")
+"""Where Linux shows its processes; elsewhere (macOS) `ps` is asked."""
+
 _running: set[int] = set()
 _lock = threading.Lock()
+_ending = threading.Event()
+
+
+class Interrupted(KeyboardInterrupt):
+    """The work under way is being ended: by a signal, or because a step beside it failed.
+
+    Like KeyboardInterrupt it passes every `except Exception`; nobody but `cli` may keep it.
+    """
 
 
 @dataclass(frozen=True)
@@ -69,37 +81,37 @@ def run(
     """
     words = [str(word) for word in argv]
     data = stdin.encode() if isinstance(stdin, str) else stdin
-    child = _start(words, cwd=cwd, env=env, stdin=subprocess.PIPE if data is not None else None)
     sink = _Sink(log, secrets)
     out: list[bytes] = []
     err: list[bytes] = []
-    readers = [
-        threading.Thread(target=sink.drain, args=(child.stdout, out), daemon=True),
-        threading.Thread(target=sink.drain, args=(child.stderr, err), daemon=True),
-    ]
     try:
-        for reader in readers:
-            reader.start()
-        if data is not None and child.stdin is not None:
-            # A program may end without reading all; its exit code tells why.
-            with contextlib.suppress(BrokenPipeError), child.stdin:
-                child.stdin.write(data)
-        code = child.wait(timeout=timeout)
-        for reader in readers:
-            reader.join(timeout=5)
+        with _child(
+            words,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as child:
+            readers = [
+                threading.Thread(target=sink.drain, args=(child.stdout, out), daemon=True),
+                threading.Thread(target=sink.drain, args=(child.stderr, err), daemon=True),
+            ]
+            for reader in readers:
+                reader.start()
+            if data is not None and child.stdin is not None:
+                # A program may end without reading all; its exit code tells why.
+                with contextlib.suppress(BrokenPipeError), child.stdin:
+                    child.stdin.write(data)
+            code = child.wait(timeout=timeout)
+            for reader in readers:
+                reader.join(timeout=5)
     except subprocess.TimeoutExpired as late:
-        _end_group(child.pid)
         raise MachineError(
             f"`{Path(words[0]).name} {' '.join(words[1:3])}` did not end within {timeout:.0f} s",
             next=f"read {log}" if log else "",
         ) from late
-    except BaseException:
-        _end_group(child.pid)
-        raise
     finally:
-        child.wait()
-        with _lock:
-            _running.discard(child.pid)
         sink.close()
     said, complained = (b"".join(lines).decode(errors="replace") for lines in (out, err))
     if check and code != 0:
@@ -114,21 +126,16 @@ def pipe(first: Argv, second: Argv, *, log: Path | None = None) -> None:
     Raises CommandFailed for the program that failed, the consumer before the producer.
     """
     left, right = [[str(word) for word in argv] for argv in (first, second)]
-    with (log or Path(os.devnull)).open("ab") as sink:
-        producer = subprocess.Popen(left, stdout=subprocess.PIPE, stderr=sink, process_group=0)
-        consumer = subprocess.Popen(
-            right, stdin=producer.stdout, stdout=sink, stderr=sink, process_group=0
-        )
+    with (
+        (log or Path(os.devnull)).open("ab") as sink,
+        _child(left, stdout=subprocess.PIPE, stderr=sink) as producer,
+        _child(right, stdin=producer.stdout, stdout=sink, stderr=sink) as consumer,
+    ):
         if producer.stdout is not None:
             producer.stdout.close()  # so that the producer sees the consumer's death
-        try:
-            if consumer.wait() != 0:
-                _end_group(producer.pid)
-            producer.wait()
-        except BaseException:
-            _end_group(producer.pid)
-            _end_group(consumer.pid)
-            raise
+        if consumer.wait() != 0:
+            _end([producer.pid])
+        producer.wait()
     # A producer ended by its consumer's death is not the culprit.
     for words, child in ((right, consumer), (left, producer)):
         if child.returncode != 0:
@@ -138,15 +145,32 @@ def pipe(first: Argv, second: Argv, *, log: Path | None = None) -> None:
 def attached(argv: Argv, *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
     """Run a program on our own terminal, its output untouched; give its exit code.
 
-    It stays in our process group: Ctrl-C reaches it, and it may clean up in its own time.
+    It stays in our process group: Ctrl-C reaches it, and it may clean up in its own time; then
+    the interrupt goes on, so that nothing is started after it.
     """
-    words = [str(word) for word in argv]
-    with subprocess.Popen(words, env={**os.environ, **(env or {})}, cwd=cwd) as child:
-        while True:
+    interrupt: KeyboardInterrupt | None = None
+    options = {"env": {**os.environ, **(env or {})}, "cwd": cwd}
+    with _start([str(word) for word in argv], **options) as child:
+        while child.returncode is None:
             try:
-                return child.wait()
-            except KeyboardInterrupt:
-                continue  # the child got it too; its exit code tells what it made of it
+                child.wait()
+            except Interrupted as signalled:  # to us alone, not by the terminal to both
+                child.send_signal(signal.SIGINT)
+                interrupt = signalled
+            except KeyboardInterrupt as typed:
+                interrupt = typed
+    if interrupt:
+        raise interrupt
+    return child.returncode
+
+
+def become(argv: Argv) -> NoReturn:
+    """Replace this process by a program, which keeps our terminal, environment and exit code."""
+    words = [str(word) for word in argv]
+    try:
+        os.execv(words[0], words)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        raise _not_started(words[0], error) from error
 
 
 def spawn(argv: Argv, *, log: Path, pid_file: Path, env: Mapping[str, str] | None = None) -> int:
@@ -154,7 +178,7 @@ def spawn(argv: Argv, *, log: Path, pid_file: Path, env: Mapping[str, str] | Non
     log.parent.mkdir(parents=True, exist_ok=True)
     pid_file.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
-        child = subprocess.Popen(
+        child = _start(
             [str(word) for word in argv],
             stdin=subprocess.DEVNULL,
             stdout=sink,
@@ -171,17 +195,18 @@ def spawn(argv: Argv, *, log: Path, pid_file: Path, env: Mapping[str, str] | Non
 def alive(pid_file: Path) -> int | None:
     """The pid of the daemon in `pid_file` if that very process still runs, else None."""
     try:
-        pid, born = pid_file.read_text().split(maxsplit=1)
-    except (FileNotFoundError, ValueError):
+        number, born = pid_file.read_text().split()
+        pid = int(number)
+    except (OSError, ValueError):
         return None
-    return int(pid) if born.strip() and _born(int(pid)) == born.strip() else None
+    return pid if _born(pid) == born else None
 
 
 def end(pid_file: Path, *, patience: float = 20) -> bool:
     """End the daemon in `pid_file` if it is ours and runs; say whether there was one."""
     pid = alive(pid_file)
     if pid is not None:
-        _end_group(pid, patience=patience)
+        _end([pid], patience=patience)
     pid_file.unlink(missing_ok=True)
     return pid is not None
 
@@ -192,71 +217,133 @@ def which(tool: str) -> Path | None:
     return Path(found) if found else None
 
 
+def pause(seconds: float) -> None:
+    """Sleep, unless the work under way is being ended: then raise Interrupted at once.
+
+    Every loop that waits for something sleeps here and never in `time.sleep`: the loop may run in
+    a worker thread, which Ctrl-C or the failure of another step could not end otherwise.
+    """
+    if _ending.wait(seconds):
+        raise Interrupted
+
+
 def end_children() -> None:
-    """End every program that `run` still waits for: called once, when we are interrupted."""
+    """End every program that `run` and `pipe` wait for, and every `pause`.
+
+    Until `resume`, programs are refused and pauses raise Interrupted, so that a worker's next
+    attempt ends it.
+    """
+    _ending.set()
     with _lock:
         groups = list(_running)
-    for group in groups:
-        _end_group(group)
+    _end(groups)
 
 
-def _start(
-    words: list[str], *, cwd: Path | None, env: Mapping[str, str] | None, stdin: int | None
-) -> "subprocess.Popen[bytes]":
+def resume() -> None:
+    """Let programs start again: for whoever called `end_children`, once all workers are gone."""
+    _ending.clear()
+
+
+def _start(words: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+    if _ending.is_set():
+        raise Interrupted
     try:
-        child = subprocess.Popen(
-            words,
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
-            stdin=stdin if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            process_group=0,
+        return subprocess.Popen(words, **options)
+    except OSError as error:
+        raise _not_started(words[0], error) from error
+
+
+def _not_started(program: str, error: OSError) -> MachineError:
+    if isinstance(error, FileNotFoundError) and error.filename in (program, None):
+        return MachineError(
+            f"`{program}` is not installed", next="`make up` installs what is needed"
         )
-    except FileNotFoundError as missing:
-        raise MachineError(
-            f"`{words[0]}` is not installed", next="`make up` installs what is needed"
-        ) from missing
+    return MachineError(f"`{program}` cannot be started: {error}")
+
+
+@contextlib.contextmanager
+def _child(words: list[str], **options: Any) -> Iterator["subprocess.Popen[bytes]"]:
+    """A program in its own process group that never outlives the block.
+
+    Ended by `end_children`, it raises Interrupted: its exit code would tell of us, not of it.
+    """
     with _lock:
+        # Under the lock, so that `end_children` sees it or it never starts.
+        child = _start(words, process_group=0, **options)
         _running.add(child.pid)
-    return child
+    try:
+        yield child
+    except BaseException:
+        _end([child.pid])
+        raise
+    finally:
+        child.wait()
+        with _lock:
+            _running.discard(child.pid)
+    if _ending.is_set():
+        raise Interrupted
 
 
 def _born(pid: int) -> str:
     """When a process started, as text that is equal only for the same process; '' if it is gone.
 
-    Linux: field 22 of /proc/PID/stat (clock ticks since boot), after the name in brackets.
-    Elsewhere (macOS): what ps says.
+    Linux: field 22 of its stat (clock ticks since boot). Elsewhere: what ps says.
     """
-    stat = Path(f"/proc/{pid}/stat")
-    if stat.exists():
-        fields = stat.read_text().rpartition(")")[2].split()
+    if PROCESSES.is_dir():
+        fields = _stat(PROCESSES / str(pid))
         return "" if fields[0] == "Z" else fields[19]
-    if Path("/proc/self").exists():
-        return ""
-    said = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)],  # noqa: S607
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return said.stdout.strip().replace(" ", "_")
+    return _ps("-o", "lstart=", "-p", str(pid)).strip().replace(" ", "_")
 
 
-def _end_group(pid: int, *, patience: float = 5) -> None:
+def _stat(folder: Path) -> list[str]:
+    """Linux: a process's stat, fields 3 (state) to 22 (start); a zombie's where it is gone.
+
+    Processes die between any two looks at them. The name before, in brackets, may hold anything.
+    """
     try:
-        os.killpg(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        return
+        return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ["Z"] + ["0"] * 19
+
+
+def _group_lives(group: int) -> bool:
+    """Whether any process of a group runs: its leader may be gone, and a zombie does not count."""
+    if PROCESSES.is_dir():
+        every = (_stat(folder) for folder in PROCESSES.glob("[1-9]*"))
+        return any(fields[2] == str(group) and fields[0] != "Z" for fields in every)
+    lines = (line.split() for line in _ps("-A", "-o", "pgid=,stat=").splitlines())
+    return any(words[0] == str(group) and words[1][0] != "Z" for words in lines)
+
+
+def _ps(*words: str) -> str:
+    asked = subprocess.run(["ps", *words], capture_output=True, text=True, check=False)  # noqa: S607
+    return asked.stdout
+
+
+def _end(groups: Iterable[int], *, patience: float = 5) -> None:
+    """End process groups together: asked to, and killed when that takes too long.
+
+    Another interrupt while we wait only takes the patience away.
+    """
+    alive = [group for group in groups if _signal(group, signal.SIGTERM)]
     deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if not _born(pid):
-            return
-        time.sleep(0.05)
     try:
-        os.killpg(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+        while (alive := [group for group in alive if _group_lives(group)]) and (
+            time.monotonic() < deadline
+        ):
+            time.sleep(0.05)
+    finally:
+        for group in alive:
+            _signal(group, signal.SIGKILL)
+
+
+def _signal(group: int, number: int) -> bool:
+    """Send a signal to a group; say whether it was there and ours to end (sudo's is not)."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 class _Sink:

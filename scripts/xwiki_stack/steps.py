@@ -115,31 +115,35 @@ def execute(steps: Sequence[Step], emit: Callable[[str], None], *, jobs: int = 4
     for step in steps:
         if missing := set(step.needs) - known:
             raise ValueError(f"step {step.name} needs unknown {sorted(missing)}")
+    proc.resume()
     board = _Board(emit, len(steps))
     waiting = list(steps)
     running: dict[Future[Done], Step] = {}
     done: list[Done] = []
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        try:
-            while waiting or running:
-                ready = {item.name for item in done}
-                for step in list(waiting):
-                    lanes = {other.lane for other in running.values() if other.lane}
-                    free = step.lane not in lanes and len(running) < jobs
-                    if free and ready.issuperset(step.needs):
-                        waiting.remove(step)
-                        board.start(step)
-                        running[pool.submit(_run, step, board)] = step
-                if not running:
-                    raise ValueError(f"steps need each other: {[step.name for step in waiting]}")
-                finished, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
-                board.pulse()
-                for future in finished:
-                    del running[future]
-                    done.append(future.result())
-        except BaseException:
-            proc.end_children()
-            raise
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    try:
+        while waiting or running:
+            ready = {item.name for item in done}
+            for step in list(waiting):
+                lanes = {other.lane for other in running.values() if other.lane}
+                free = step.lane not in lanes and len(running) < jobs
+                if free and ready.issuperset(step.needs):
+                    waiting.remove(step)
+                    board.start(step)
+                    running[pool.submit(_run, step, board)] = step
+            if not running:
+                raise ValueError(f"steps need each other: {[step.name for step in waiting]}")
+            finished, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)
+            board.pulse()
+            for future in finished:
+                del running[future]
+                done.append(future.result())
+    except BaseException:
+        proc.end_children()
+        pool.shutdown()
+        proc.resume()
+        raise
+    pool.shutdown()
     return done
 
 

@@ -1,12 +1,43 @@
 """Programs are started, masked, timed out and ended as `proc` promises."""
 
+import contextlib
+import os
+import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from xwiki_stack import proc
 from xwiki_stack.errors import MachineError
+
+
+@pytest.fixture(autouse=True)
+def _resumed() -> Iterator[None]:
+    yield
+    proc.resume()
+
+
+def eventually(done: Callable[[], bool], seconds: float = 5) -> bool:
+    """Whether it becomes true in that time."""
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return done()
+
+
+def words_run(words: str) -> bool:
+    """Whether a process runs whose command line holds these words."""
+    for folder in Path("/proc").glob("[1-9]*"):
+        try:
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if words in line and folder.name != str(os.getpid()):
+            return True
+    return False
 
 
 def test_a_program_gives_both_outputs_and_its_code() -> None:
@@ -86,3 +117,136 @@ def test_a_daemon_that_died_is_not_alive(tmp_path: Path) -> None:
     proc.spawn(["sh", "-c", "kill -KILL $$"], log=tmp_path / "log", pid_file=pid_file)
     time.sleep(0.3)
     assert proc.alive(pid_file) is None
+
+
+def test_a_daemon_ends_with_what_it_started_when_its_leader_ends_first(tmp_path: Path) -> None:
+    pid_file = tmp_path / "daemon.pid"
+    stubborn = "(trap '' TERM; while :; do sleep 0.1; done) & echo $! >child; sleep 60"
+    proc.spawn(["sh", "-c", f"cd {tmp_path}; {stubborn}"], log=tmp_path / "log", pid_file=pid_file)
+    assert eventually(lambda: (tmp_path / "child").exists() and bool(proc.alive(pid_file)))
+    child = int((tmp_path / "child").read_text())
+    assert proc.end(pid_file, patience=0.5)
+    assert eventually(lambda: not proc._born(child), 1), "what ignores SIGTERM outlived its leader"
+
+
+@pytest.mark.parametrize("text", ["", "x y", "12", "1 2 3", "\x00"])
+def test_a_pid_file_that_makes_no_sense_names_no_daemon(tmp_path: Path, text: str) -> None:
+    pid_file = tmp_path / "daemon.pid"
+    pid_file.write_text(text)
+    assert proc.alive(pid_file) is None
+    assert not proc.end(pid_file)
+    assert not pid_file.exists()
+
+
+def test_a_process_that_dies_while_it_is_looked_at_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at /proc anything may happen; a folder without its file stands for it."""
+    (tmp_path / "77").mkdir()
+    monkeypatch.setattr(proc, "PROCESSES", tmp_path)
+    assert proc._born(77) == ""
+    assert not proc._group_lives(77)
+
+
+def test_a_program_that_cannot_be_started_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"cannot be started: .*Permission denied"):
+        proc.run([tmp_path])
+    with pytest.raises(MachineError, match=r"cannot be started: .*No such file .*absent"):
+        proc.run(["true"], cwd=tmp_path / "absent")
+    for start in (proc.attached, proc.become):
+        with pytest.raises(MachineError, match="`/no/such/tool` is not installed"):
+            start(["/no/such/tool"])
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda: proc.pause(60),
+        lambda: proc.run(["sleep", "7.7101"]),
+        lambda: proc.run(["sleep", "7.7101"], check=False),
+        lambda: proc.pipe(["sleep", "7.7101"], ["cat"]),
+    ],
+    ids=["pause", "run", "unchecked run", "pipe"],
+)
+def test_whatever_a_worker_does_it_can_be_ended(work: Callable[[], object]) -> None:
+    raised: list[BaseException] = []
+
+    def worker() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    proc.end_children()
+    thread.join(timeout=5)
+    assert not thread.is_alive()
+    assert time.monotonic() - began < 1.5
+    assert [type(error) for error in raised] == [proc.Interrupted]
+    assert not words_run("sleep 7.7101")
+
+
+def test_while_work_is_being_ended_nothing_starts(tmp_path: Path) -> None:
+    proc.end_children()
+    with pytest.raises(proc.Interrupted):
+        proc.run(["touch", tmp_path / "made"])
+    with pytest.raises(proc.Interrupted):
+        proc.pipe(["true"], ["touch", tmp_path / "made"])
+    with pytest.raises(proc.Interrupted):
+        proc.spawn(["touch", tmp_path / "made"], log=tmp_path / "l", pid_file=tmp_path / "p")
+    proc.resume()
+    assert list(tmp_path.glob("made")) == []
+    proc.run(["touch", tmp_path / "made"])
+
+
+def test_many_stubborn_programs_end_together() -> None:
+    """One after the other they would take the patience of each."""
+    stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"]
+    workers = [threading.Thread(target=_quietly, args=(stubborn,)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    assert eventually(lambda: len(proc._running) == 3)
+    time.sleep(0.3)
+    began = time.monotonic()
+    proc.end_children()
+    assert time.monotonic() - began < 7
+    for worker in workers:
+        worker.join(timeout=2)
+        assert not worker.is_alive()
+
+
+def _quietly(argv: list[str]) -> None:
+    with contextlib.suppress(proc.Interrupted):
+        proc.run(argv)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, proc.Interrupted])
+def test_an_attached_program_cleans_up_and_then_the_interrupt_goes_on(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    """On a terminal both of us get the Ctrl-C; a signal to us alone is handed on."""
+    ready, clean = tmp_path / "ready", tmp_path / "clean"
+    words = f"trap 'sleep 0.3; touch {clean}; exit 0' INT; echo $$ >{ready}; "
+
+    def raise_it(_number: int, _frame: object) -> None:
+        raise error
+
+    def interrupt() -> None:
+        eventually(lambda: ready.exists() and bool(ready.read_text()))
+        if error is KeyboardInterrupt:
+            os.kill(int(ready.read_text()), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, raise_it)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(error):
+            proc.attached(["sh", "-c", words + "while :; do sleep 0.05; done"])
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert clean.exists()

@@ -1,11 +1,15 @@
 """Steps run in order of need, overlap by lane, and fail with their log's path."""
 
+import os
+import signal
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from xwiki_stack import repo, steps
+from xwiki_stack import proc, repo, steps
 from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log, Step
 
@@ -101,3 +105,44 @@ def test_a_long_step_says_that_it_still_runs(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_time_is_told_as_people_read_it(seconds: float, text: str) -> None:
     assert steps.clock(seconds) == text
+
+
+def forever(_log: Log) -> None:
+    """Waits as every step must."""
+    while True:
+        proc.pause(0.5)
+
+
+def sleeps(log: Log) -> None:
+    log.run(["sleep", "60"])
+
+
+def pipes(_log: Log) -> None:
+    proc.pipe(["sleep", "60"], ["cat"])
+
+
+WAYS_TO_WAIT = pytest.mark.parametrize("wait", [forever, sleeps, pipes])
+
+
+@WAYS_TO_WAIT
+def test_ctrl_c_ends_a_step_whatever_it_waits_for(wait: Callable[[Log], None]) -> None:
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        steps.execute([Step("wait", "Wait", wait)], lambda _line: None)
+    assert time.monotonic() - began < 2.5
+    assert proc.run(["echo", "on"]).out == "on\n", "after an interrupt nothing starts any more"
+
+
+@WAYS_TO_WAIT
+def test_a_failing_step_ends_those_beside_it(wait: Callable[[Log], None]) -> None:
+    def fail(_log: Log) -> None:
+        time.sleep(0.5)
+        raise MachineError("no room left")
+
+    began = time.monotonic()
+    with pytest.raises(MachineError, match="no room left"):
+        steps.execute([Step("fail", "Fail", fail), Step("wait", "Wait", wait)], lambda _line: None)
+    assert time.monotonic() - began < 2.5
+    done = steps.execute([Step("next", "Next", lambda _log: "made")], lambda _line: None)
+    assert [item.outcome for item in done] == ["made"]
