@@ -5,6 +5,7 @@ healthy, or works in a namespace of its own.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +17,19 @@ import pytest
 
 from tests.e2e.patience import eventually
 from tests.e2e.wiki import Wiki
-from xwiki_stack import cluster, credentials, portforward, proc, release, render, steps, suite, up
+from xwiki_stack import (
+    cluster,
+    credentials,
+    portforward,
+    proc,
+    readiness,
+    release,
+    render,
+    repo,
+    steps,
+    suite,
+    up,
+)
 from xwiki_stack.kube import Kube, Manifest
 
 WIKI_PORT = 18080
@@ -43,9 +56,21 @@ class Bed:
             env={**os.environ, "XWIKI_STACK_CLUSTER": self.name, "YES": "1"},
             capture_output=True,
             text=True,
-            timeout=600,
+            # Longer than `up` itself waits: its own diagnosis is what a failure shall show.
+            timeout=up.FIRST_START + 300,
             check=False,
         )
+
+    def signal(self, pod: Manifest, name: str) -> None:
+        """Send a signal to the first process of a pod's first container.
+
+        From the node: the process is number 1 in its container, which takes neither SIGKILL nor
+        SIGSTOP from inside.
+        """
+        container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+        pid = f"$(ctr -n k8s.io tasks ls | awk '$1==\"{container}\" {{print $2}}')"
+        script = f"kill -{name} {pid}"
+        cluster.on_node(self.name, pod["spec"]["nodeName"], ["sh", "-c", script])
 
     def release(self, namespace: str, name: str = render.RELEASE) -> release.Release:
         """A release on this cluster."""
@@ -60,13 +85,35 @@ class Bed:
             if "deletionTimestamp" not in pod["metadata"] and not of_job(pod)
         ]
 
+    def pod(self, namespace: str, component: str) -> Manifest:
+        """The one pod of a component. AssertionError while there is none, or are two."""
+        found = self.pods(namespace, component)
+        assert len(found) == 1, f"{len(found)} pods of {component}"
+        return found[0]
+
     def uids(self, namespace: str) -> dict[str, str]:
         """Workload pods of a namespace by name; equal before and after means nothing restarted."""
         return {
-            pod["metadata"]["name"]: pod["metadata"]["uid"]
-            + "".join(str(c["restartCount"]) for c in pod["status"].get("containerStatuses", []))
-            for pod in self.pods(namespace, "xwiki", "mysql")
+            pod["metadata"]["name"]: life(pod) for pod in self.pods(namespace, "xwiki", "mysql")
         }
+
+
+def settled(bed: Bed, namespace: str) -> bool:
+    """Both components' rollouts are over. AssertionError while they are not."""
+    for kind, component in (("StatefulSet", "mysql"), ("Deployment", "xwiki")):
+        found = bed.kube.get(kind, f"{render.RELEASE}-{component}", namespace)
+        assert readiness.unready(found) == "", component
+    return True
+
+
+def restarts(pod: Manifest) -> int:
+    """How often a pod's containers were started again in place."""
+    return sum(item["restartCount"] for item in pod["status"].get("containerStatuses", []))
+
+
+def life(pod: Manifest) -> str:
+    """Text that is the same as long as the pod is the same one and nothing in it restarted."""
+    return f"{pod['metadata']['uid']} {restarts(pod)}"
 
 
 def of_job(pod: Manifest) -> bool:
@@ -90,6 +137,11 @@ def bed() -> Iterator[Bed]:
 def kube_config(bed: Bed) -> str:
     """What pytest-helm-charts' `kube_cluster` connects to."""
     return str(bed.kubeconfig)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _connected(kube_cluster: object) -> None:
+    """Every module reaches the cluster through pytest-helm-charts' `kube_cluster`."""
 
 
 @pytest.fixture(scope="session")
@@ -145,6 +197,18 @@ def values(bed: Bed) -> Callable[..., list[render.Values]]:
     return layered
 
 
+@pytest.fixture
+def chart_copy(tmp_path: Path) -> Path:
+    """The umbrella chart in a folder of its own, for a test that changes a template."""
+    copy = tmp_path / "chart"
+    copy.mkdir()
+    for part in ("Chart.yaml", "Chart.lock", "values.yaml", "values.schema.json", ".helmignore"):
+        shutil.copy(repo.ROOT / part, copy / part)
+    for folder in ("charts", "templates"):
+        shutil.copytree(repo.ROOT / folder, copy / folder)
+    return copy
+
+
 LIGHT = {
     component: {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
     for component in ("xwiki", "mysql")
@@ -160,13 +224,21 @@ def enforcement(bed: Bed) -> None:
     prove(bed)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder carries the marker `e2e`."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.e2e)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """On failure, add the cluster's events and the diagnosis to the report."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     bed = getattr(item, "funcargs", {}).get("bed")
-    if report.when == "call" and report.failed and isinstance(bed, Bed):
+    if report.failed and isinstance(bed, Bed):
         events = bed.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp", check=False).out
         pods = bed.kubectl("get", "pods", "-A", "-o", "wide", check=False).out
         report.sections.append(("pods", pods))

@@ -4,14 +4,16 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from xwiki_stack.errors import StackError
+
 T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], *, seconds: float = 120, pause: float = 0.5) -> T:
     """Call `look` until it gives something true; give that.
 
-    An AssertionError or an OSError (requests' errors are OSErrors) counts as "not yet"; the last
-    one is raised when time is up, so that the report shows what was wrong.
+    A failed assertion, a connection (requests' errors are OSErrors) or a command counts as "not
+    yet"; the last one is raised when time is up, so that the report shows what was wrong.
     """
     deadline = time.monotonic() + seconds
     last: Exception = AssertionError(f"never true within {seconds:.0f} s")
@@ -19,7 +21,7 @@ def eventually(look: Callable[[], T], *, seconds: float = 120, pause: float = 0.
         try:
             if found := look():
                 return found
-        except (AssertionError, OSError) as error:
+        except (AssertionError, OSError, StackError) as error:
             last = error
         time.sleep(pause)
     raise last

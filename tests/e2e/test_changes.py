@@ -1,18 +1,20 @@
 """A change restarts what it touches and nothing else; passwords and sizes change without harm."""
 
-import shutil
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.e2e.conftest import Bed
+from tests.e2e.conftest import WIKI_PORT, Bed, settled
 from tests.e2e.patience import eventually
 from tests.e2e.test_install import sql
 from tests.e2e.wiki import Wiki
-from xwiki_stack import credentials, readiness, release, render, repo
+from xwiki_stack import credentials, render
+from xwiki_stack.errors import StackError
 
 Values = Callable[..., list[render.Values]]
 
@@ -20,17 +22,10 @@ NEWER = "99.0.0+abcdef123456"
 """A version as Flux writes it for every commit."""
 
 
-def settled(bed: Bed, wiki: Wiki) -> bool:
-    for kind, component in (("StatefulSet", "mysql"), ("Deployment", "xwiki")):
-        found = bed.kube.get(kind, f"xwiki-stack-{component}", wiki.namespace)
-        assert readiness.unready(found) == "", component
-    return True
-
-
 def apply(bed: Bed, wiki: Wiki, values: list[render.Values]) -> dict[str, str]:
     """Upgrade, wait, and give the pods that run afterwards."""
     bed.release(wiki.namespace).install(values)
-    eventually(lambda: settled(bed, wiki), seconds=240)
+    eventually(lambda: settled(bed, wiki.namespace), seconds=240)
     return bed.uids(wiki.namespace)
 
 
@@ -53,31 +48,24 @@ def test_an_upgrade_without_a_change_restarts_nothing(bed: Bed, wiki: Wiki, valu
     chart = bed.release(wiki.namespace)
     # Helm itself, not our shortcut that sees that nothing would change.
     chart._helm(["upgrade", "--install", chart.name, chart.chart, "--reuse-values"])
-    eventually(lambda: settled(bed, wiki), seconds=60)
+    eventually(lambda: settled(bed, wiki.namespace), seconds=60)
     assert chart.revision() == revision + 1
     assert changed(before, bed.uids(wiki.namespace)) == set()
 
 
 def test_a_new_chart_version_alone_restarts_nothing(
-    bed: Bed, wiki: Wiki, values: Values, tmp_path: Path
+    bed: Bed, wiki: Wiki, values: Values, chart_copy: Path
 ) -> None:
     before = bed.uids(wiki.namespace)
-    copy = tmp_path / "chart"
-    for part in ("Chart.yaml", "values.yaml", "values.schema.json", ".helmignore"):
-        copy.mkdir(exist_ok=True)
-        shutil.copy(repo.ROOT / part, copy / part)
-    for folder in ("charts", "templates"):
-        shutil.copytree(repo.ROOT / folder, copy / folder)
-    for manifest in (copy / "Chart.yaml", *copy.glob("charts/*/Chart.yaml")):
+    for manifest in (chart_copy / "Chart.yaml", *chart_copy.glob("charts/*/Chart.yaml")):
         meta = yaml.safe_load(manifest.read_text())
         meta["version"] = NEWER
         for dependency in meta.get("dependencies", ()):
             dependency["version"] = NEWER
         manifest.write_text(yaml.safe_dump(meta))
-    base = bed.release(wiki.namespace)
-    bumped = release.Release(base.helm, base.kubeconfig, base.namespace, base.name, copy)
+    bumped = replace(bed.release(wiki.namespace), chart=chart_copy)
     assert bumped.install(values()) == "upgraded"
-    eventually(lambda: settled(bed, wiki), seconds=60)
+    eventually(lambda: settled(bed, wiki.namespace), seconds=60)
     assert changed(before, bed.uids(wiki.namespace)) == set()
 
 
@@ -130,7 +118,7 @@ def test_a_raised_storage_size_is_never_a_refused_upgrade(
     before = bed.uids(wiki.namespace)
     bed.release(wiki.namespace).install(values({"mysql": {"persistence": {"size": "70Gi"}}}))
     assert bed.release(wiki.namespace).state() == "deployed"
-    eventually(lambda: settled(bed, wiki), seconds=60)
+    eventually(lambda: settled(bed, wiki.namespace), seconds=60)
     assert changed(before, bed.uids(wiki.namespace)) == set()
     said = bed.cli("status")
     assert "70Gi" in said.stdout
@@ -154,21 +142,39 @@ def test_a_raised_storage_size_is_never_a_refused_upgrade(
     assert "nothing to do" in bed.cli("expand").stdout
 
 
-def test_a_statefulset_made_anew_adopts_its_running_pod(
+def test_a_raised_claim_template_is_refused_in_words_and_the_procedure_gets_it_in(
     bed: Bed, wiki: Wiki, values: Values
 ) -> None:
+    """Expand the claim, take the StatefulSet away from its pod, install: nothing restarts."""
     before = bed.uids(wiki.namespace)
-    assert "its pod runs on" in bed.cli("expand", "--recreate").stdout
+    larger = values({"mysql": {"persistence": {"size": "70Gi", "claimTemplateSize": "60Gi"}}})
+    with pytest.raises(StackError, match="expand --recreate"):
+        bed.release(wiki.namespace).install(larger)
+    assert changed(before, bed.uids(wiki.namespace)) == set()
+    try:
+        assert "its pod runs on" in taken_away(bed, wiki)
+        assert bed.uids(wiki.namespace) == before, "the pods went with their StatefulSet"
+        assert changed(before, apply(bed, wiki, larger)) == set()
+        assert sql(bed, wiki, "SELECT COUNT(*) > 0 FROM xwiki.xwikidoc") == "1"
+    finally:
+        taken_away(bed, wiki)
+
+
+def taken_away(bed: Bed, wiki: Wiki) -> str:
+    """What `expand --recreate` says, once the StatefulSet is gone."""
+    said = bed.cli("expand", "--recreate")
     eventually(lambda: bed.kube.get("StatefulSet", "xwiki-stack-mysql", wiki.namespace) is None)
-    assert bed.uids(wiki.namespace) == before, "the pods went with their StatefulSet"
-    after = apply_anew(bed, wiki, values)
-    assert changed(before, after) == set()
-    assert sql(bed, wiki, "SELECT COUNT(*) > 0 FROM xwiki.xwikidoc") == "1"
+    return said.stdout + said.stderr
 
 
-def apply_anew(bed: Bed, wiki: Wiki, values: Values) -> dict[str, str]:
-    """Helm's own upgrade, since the values did not change."""
-    chart = bed.release(wiki.namespace)
-    chart._helm(["upgrade", "--install", chart.name, chart.chart, "--reuse-values"])
-    eventually(lambda: settled(bed, wiki), seconds=60)
-    return bed.uids(wiki.namespace)
+def test_what_was_deleted_by_hand_comes_back(bed: Bed, wiki: Wiki) -> None:
+    """Helm's record says that all is installed; what counts is what the cluster holds."""
+    name = "xwiki-stack-xwiki"
+    bed.kubectl("delete", "deployment", name, "-n", wiki.namespace, "--wait=true")
+    said = bed.cli("status")
+    assert said.returncode == 5
+    assert f"Deployment {name}" in said.stdout
+    answer = bed.cli("up", "--port", str(WIKI_PORT))
+    assert answer.returncode == 0, answer.stderr
+    assert re.search(r"Chart: upgraded", answer.stdout)
+    assert settled(bed, wiki.namespace)

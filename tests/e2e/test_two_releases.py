@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from tests.e2e.conftest import LIGHT, Bed
+from tests.e2e.conftest import LIGHT, Bed, settled
 from tests.e2e.patience import eventually
 from tests.e2e.wiki import Wiki
-from xwiki_stack import readiness, render
+from xwiki_stack import render
 
 Values = Callable[..., list[render.Values]]
 
@@ -15,15 +15,8 @@ def test_a_second_release_in_a_second_namespace_has_a_database_of_its_own(
 ) -> None:
     wiki.write("OnlyHere", "of the first wiki")
     bed.release(secrets).install(values(LIGHT))
-
-    def ready() -> bool:
-        for kind, component in (("StatefulSet", "mysql"), ("Deployment", "xwiki")):
-            found = bed.kube.get(kind, f"{render.RELEASE}-{component}", secrets)
-            assert readiness.unready(found) == ""
-        return True
-
-    eventually(ready, seconds=240)
-    (pod,) = bed.pods(secrets, "xwiki")
+    eventually(lambda: settled(bed, secrets), seconds=240)
+    pod = bed.pod(secrets, "xwiki")
     address = "http://localhost:8080/rest/wikis/xwiki/spaces/{}/pages/{}"
     words = ["exec", "-n", secrets, pod["metadata"]["name"], "-c", "xwiki", "--", "curl", "-s"]
     code = ["-o", "/dev/null", "-w", "%{http_code}"]

@@ -1,8 +1,11 @@
 """The wiki's container and its Job: each may run again in place, and neither spoils anything."""
 
+import copy
 from collections.abc import Callable
 
-from tests.e2e.conftest import Bed
+import yaml
+
+from tests.e2e.conftest import WIKI_PORT, Bed, restarts, settled
 from tests.e2e.patience import eventually
 from tests.e2e.wiki import Wiki
 from xwiki_stack import readiness, render
@@ -17,31 +20,77 @@ def inside(bed: Bed, wiki: Wiki, script: str) -> str:
     return bed.kubectl(*words, "sh", "-c", script, check=False).out.strip()
 
 
-def pod(bed: Bed, wiki: Wiki) -> Manifest:
-    (found,) = bed.pods(wiki.namespace, "xwiki")
-    return found
-
-
 def test_a_container_that_restarts_in_its_pod_makes_its_configuration_anew(
     bed: Bed, wiki: Wiki
 ) -> None:
     """The files are on a volume that outlives the container: what an earlier start left is gone."""
     wiki.write("Process", "before the kill")
-    before = pod(bed, wiki)
-    restarts = before["status"]["containerStatuses"][0]["restartCount"]
+    before = bed.pod(wiki.namespace, "xwiki")
     inside(bed, wiki, f"echo spoilt >{HIBERNATE}; kill -9 $(pgrep java)")
 
     def restarted() -> bool:
-        status = pod(bed, wiki)["status"]["containerStatuses"][0]
-        return bool(status["restartCount"] > restarts and status["ready"])
+        return restarts(bed.pod(wiki.namespace, "xwiki")) > restarts(before)
 
-    eventually(restarted, seconds=120)
+    eventually(restarted, seconds=60)
+    eventually(lambda: settled(bed, wiki.namespace), seconds=120)
     eventually(lambda: wiki.shows("Process", "before the kill"), seconds=60)
-    assert pod(bed, wiki)["metadata"]["uid"] == before["metadata"]["uid"]
+    assert bed.pod(wiki.namespace, "xwiki")["metadata"]["uid"] == before["metadata"]["uid"]
     assert "hibernate-configuration" in inside(bed, wiki, f"cat {HIBERNATE}")
     # The copies it is made from are still those of the image.
     pristine = "/run/xwiki-stack/pristine/hibernate.cfg.xml"
     assert inside(bed, wiki, f"grep -c replacepassword {pristine}") == "1"
+
+
+def test_java_runs_with_the_heap_and_the_collector_that_the_values_derive(
+    bed: Bed, wiki: Wiki, values: Callable[..., list[render.Values]]
+) -> None:
+    generated = yaml.safe_load(values()[0].read_text())  # type: ignore[union-attr]
+    words = inside(bed, wiki, "tr '\\0' '\\n' </proc/$(pgrep java)/cmdline").split()
+    assert [word for word in words if word.startswith("-Xmx")] == [
+        f"-Xmx{generated['xwiki']['java']['heap']}"
+    ]
+    assert {"-XX:+UseG1GC", "-XX:MaxGCPauseMillis=200"} <= set(words)
+
+
+def test_links_carry_the_scheme_and_host_of_the_visitor(wiki: Wiki) -> None:
+    """Behind an ingress that ends TLS: what the deployed Tomcat is told by RemoteIpValve."""
+    told = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "wiki.example.org"}
+    path = "/bin/export/Main/WebHome?format=xar"  # for admins: a visitor is sent to the login
+    sent = wiki.request("GET", path, headers=told, allow_redirects=False).headers["Location"]
+    assert sent.startswith("https://wiki.example.org/")
+    plain = wiki.request("GET", path, allow_redirects=False).headers["Location"]
+    assert "https" not in plain
+
+
+def test_a_bootstrap_that_failed_is_explained_and_made_anew(bed: Bed, wiki: Wiki) -> None:
+    """A Job that gave up would stay so for ever: its name follows from its unchanged spec."""
+    (job,) = bed.kube.every("Job", wiki.namespace, f"app.kubernetes.io/instance={render.RELEASE}")
+    before = bed.uids(wiki.namespace)
+    bed.kube.delete("Job", job["metadata"]["name"], wiki.namespace, orphan=False)
+    eventually(lambda: not bed.kube.get("Job", job["metadata"]["name"], wiki.namespace))
+    bed.kube.apply(failing(job))
+    eventually(lambda: bed.cli("status").returncode == 5, seconds=60)
+    said = bed.cli("status").stdout
+    assert f"Job {job['metadata']['name']}: failed" in said
+    answer = bed.cli("up", "--port", str(WIKI_PORT))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert made(bed, wiki)
+    assert bed.uids(wiki.namespace) == before
+
+
+def failing(job: Manifest) -> Manifest:
+    """The same Job, with a script that gives up at once."""
+    meta = {key: job["metadata"][key] for key in ("name", "namespace", "labels", "annotations")}
+    template = copy.deepcopy(job["spec"]["template"])
+    # Those that the API server adds name the old Job.
+    template["metadata"]["labels"] = {
+        key: value
+        for key, value in template["metadata"]["labels"].items()
+        if key.startswith("app.kubernetes.io/")
+    }
+    template["spec"]["containers"][0]["command"] = ["bash", "-c", "exit 1"]
+    spec = {"backoffLimit": 0, "template": template}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
 
 
 def test_orphans_do_not_stay_as_zombies(bed: Bed, wiki: Wiki) -> None:

@@ -32,11 +32,13 @@ class Wiki:
         return ("Admin", self.password("xwiki", "admin-password"))
 
     def request(self, method: str, path: str, **options: object) -> requests.Response:
-        """One request, tried again while the port-forward follows a restarted pod."""
-        return eventually(
-            lambda: requests.request(method, self.url + path, timeout=20, **options),  # type: ignore[arg-type]
-            seconds=90,
-        )
+        """One request, tried again only while nothing answers: the forward follows its pod."""
+
+        def answer() -> tuple[requests.Response]:
+            # In a tuple: an error's answer is an answer, though requests calls it false.
+            return (requests.request(method, self.url + path, timeout=20, **options),)  # type: ignore[arg-type]
+
+        return eventually(answer, seconds=90)[0]
 
     def write(self, page: str, content: str, space: str = "Tests") -> None:
         """Put a page."""
