@@ -1,7 +1,9 @@
 """Whose a cluster is, what is done with it, and when it counts as healthy."""
 
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,18 +11,22 @@ import yaml
 
 from xwiki_stack import cluster, repo
 from xwiki_stack.cluster import kind
+from xwiki_stack.cluster.engine import Engine
 from xwiki_stack.cluster.kind import Action, Node, Record, Wanted
-from xwiki_stack.errors import IntentError, RefusedError
+from xwiki_stack.errors import IntentError, MachineError, RefusedError
+from xwiki_stack.steps import Log
 
 WANTED = Wanted("wiki", "node:1", nodes=1, bed="offline", disposable=False)
 RECORD = Record("node:1", nodes=1, bed="offline", control_plane="abc")
 RUNNING = [Node("abc", "wiki-control-plane", "running", "control-plane")]
+HALF = Record("node:1", nodes=1, bed="offline", control_plane="")
+DISPOSABLE = Wanted("wiki", "node:1", nodes=1, bed="offline", disposable=True)
 STOPPED = [Node("abc", "wiki-control-plane", "exited", "control-plane")]
 
 
 def test_nothing_there_is_made_and_what_runs_is_kept() -> None:
     assert kind.decide([], None, WANTED) is Action.CREATE
-    assert kind.decide([], RECORD, WANTED) is Action.CREATE
+    assert kind.decide([], HALF, WANTED) is Action.CREATE
     assert kind.decide(RUNNING, RECORD, WANTED) is Action.KEEP
 
 
@@ -31,21 +37,135 @@ def test_a_stopped_cluster_is_started_again_not_made_anew() -> None:
     assert kind.decide(half, two, Wanted("wiki", "node:1", 2, "offline", False)) is Action.START
 
 
-@pytest.mark.parametrize("record", [None, Record("node:1", 1, "offline", "another container")])
-@pytest.mark.parametrize("found", [RUNNING, STOPPED])
-def test_a_cluster_of_that_name_that_is_not_ours_is_refused(
-    found: list[Node], record: Record | None
-) -> None:
-    with pytest.raises(RefusedError, match="was not made by this tool from this cache; next:"):
-        kind.decide(found, record, WANTED)
-    # Not even one that may be made anew.
-    with pytest.raises(RefusedError):
-        kind.decide(found, record, Wanted("wiki", "node:2", 1, "offline", disposable=True))
+def test_pages_that_are_gone_are_not_replaced_by_an_empty_wiki_in_silence() -> None:
+    """Somebody removed the containers, perhaps by pruning stopped ones."""
+    with pytest.raises(RefusedError, match="its pages with them; next: `make delete` forgets"):
+        kind.decide([], RECORD, WANTED)
+    assert kind.decide([], RECORD, DISPOSABLE) is Action.CREATE
 
 
 def test_a_half_made_cluster_of_ours_is_made_anew() -> None:
-    creating = Record("node:1", 1, "offline", "")
-    assert kind.decide(RUNNING, creating, WANTED) is Action.RECREATE
+    assert kind.decide(RUNNING, HALF, WANTED) is Action.RECREATE
+
+
+class Machine:
+    """The engine that answers, what it holds, and what was started or removed meanwhile."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.engine: Engine | None = Engine("")
+        self.identity = "engine-1"
+        self.nodes: list[Node] = []
+        self.done: list[str] = []
+        monkeypatch.setattr(kind.engine, "running", lambda: self.engine)
+        monkeypatch.setattr(kind.engine, "start", lambda _log: self.done.append("start"))
+        monkeypatch.setattr(kind, "nodes", lambda _docker, _name: self.nodes)
+        monkeypatch.setattr(kind, "_identity", lambda _docker: self.identity)
+        monkeypatch.setattr(kind, "_create", lambda *_: self.done.append("create"))
+        monkeypatch.setattr(kind, "_kind", lambda *_: self.done.append("kind"))
+
+    def record(self, **changes: str) -> None:
+        """A record of the cluster `wiki`, made in engine-1."""
+        repo.state("wiki").mkdir(parents=True, exist_ok=True)
+        kind._write("wiki", replace(RECORD, **{"engine": "engine-1", **changes}))
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    monkeypatch.setenv(repo.CACHE_VARIABLE, str(tmp_path))
+    return Machine(monkeypatch)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    return Log(tmp_path / "log", lambda _text: None)
+
+
+@pytest.mark.parametrize("record", [None, "another container"])
+@pytest.mark.parametrize("found", [RUNNING, STOPPED])
+def test_a_cluster_of_that_name_that_is_not_ours_is_refused_with_what_removes_it(
+    machine: Machine, log: Log, found: list[Node], record: str | None
+) -> None:
+    machine.nodes = found
+    machine.engine = Engine("unix:///ours")
+    if record:
+        machine.record(control_plane=record)
+    disposable = replace(WANTED, disposable=True)
+    for look in (
+        lambda: kind.refuse_foreign("wiki"),
+        lambda: kind.ensure(disposable, log),
+        lambda: kind.stop("wiki"),
+        lambda: kind.delete("wiki", log),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            look()
+        assert "was not made by this tool from this cache; next:" in str(caught.value)
+        assert "XWIKI_STACK_CLUSTER" in str(caught.value)
+        command = "--host unix:///ours rm --force --volumes wiki-control-plane"
+        assert command in str(caught.value)
+    assert machine.done == []
+
+
+@pytest.mark.parametrize("answering", ["engine-2", ""])
+def test_pages_in_another_engine_are_neither_forgotten_nor_replaced(
+    machine: Machine, log: Log, answering: str
+) -> None:
+    """A stopped Docker, ours started in its place: its containers are not gone, only unseen."""
+    machine.record()
+    machine.identity = answering
+    for look in (
+        lambda: kind.refuse_foreign("wiki"),
+        lambda: kind.ensure(WANTED, log),
+        lambda: kind.delete("wiki", log),
+    ):
+        with pytest.raises(RefusedError) as caught:
+            look()
+        assert "lies in this machine's own container engine (engine-1)" in str(caught.value)
+        assert "xwiki-stack down --engine" in str(caught.value)
+        assert str(repo.state("wiki")) in str(caught.value)
+    assert kind.read_record("wiki")
+    assert machine.done == []
+
+
+def test_no_engine_of_ours_is_started_for_pages_that_lie_in_the_machines_own(
+    machine: Machine, log: Log
+) -> None:
+    machine.engine = None
+    kind.refuse_foreign("wiki")
+    machine.record(engine="", host="")
+    kind.refuse_foreign("wiki")  # noted before engines were: it may be ours
+    machine.record()
+    with pytest.raises(MachineError, match=r"does not answer; next: start that engine \(Docker\)"):
+        kind.refuse_foreign("wiki")
+    with pytest.raises(MachineError):
+        kind.delete("wiki", log)
+    assert machine.done == []
+
+
+def test_a_record_of_before_engines_were_noted_counts_and_is_completed(
+    machine: Machine, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "wait_healthy", lambda *_, **__: None)
+    monkeypatch.setattr(kind, "_started", lambda *_: BOOT)
+    machine.record(engine="", host="")
+    with pytest.raises(RefusedError, match="an engine that is not noted"):
+        kind.ensure(WANTED, log)
+    machine.nodes = RUNNING
+    assert kind.ensure(WANTED, log) == "nothing to do"
+    record = kind.read_record("wiki")
+    assert record
+    assert record.engine == "engine-1"
+
+
+def test_only_what_was_noted_is_removed(machine: Machine, log: Log) -> None:
+    """A state folder without a record is somebody else's, and so is what a bad name points at."""
+    stranger = repo.state("wiki") / "keep"
+    stranger.parent.mkdir(parents=True)
+    stranger.touch()
+    assert not kind.delete("wiki", log)
+    assert stranger.exists()
+    machine.record()
+    assert not kind.delete("wiki", log)
+    assert not stranger.exists()
 
 
 def test_pages_survive_a_newer_node_image() -> None:
@@ -77,6 +197,9 @@ def test_a_record_survives_and_a_broken_one_is_none(
     repo.state("wiki").mkdir(parents=True)
     assert kind.read_record("wiki") is None
     kind._note(WANTED, "abc")
+    assert kind.read_record("wiki") == RECORD
+    older = '{"image": "node:1", "nodes": 1, "bed": "offline", "control_plane": "abc"}'
+    (repo.state("wiki") / "cluster.json").write_text(older)
     assert kind.read_record("wiki") == RECORD
     for broken in ("{", '{"image": "x"}', "[]"):
         (repo.state("wiki") / "cluster.json").write_text(broken)

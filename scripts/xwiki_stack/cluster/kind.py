@@ -1,13 +1,15 @@
 """One kind cluster: made, recognised as ours, started again, stopped, deleted.
 
-A cluster is ours when the record in its state folder names its control-plane container. What is
-not ours is never touched; what holds the user's pages is never destroyed by anything but `delete`.
+A cluster is ours when the record in its state folder names its control-plane container and the
+engine that holds it. What is not ours is never touched; what holds the user's pages is never
+destroyed, and never forgotten, by anything but `delete`.
 """
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -43,12 +45,18 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Record:
-    """What we noted when we made a cluster. `control_plane`: container id, '' while creating."""
+    """What we noted when we made a cluster.
+
+    control_plane: container id, '' while creating. engine, host: the id that the engine gave
+    itself ('' in records of before it was noted) and how we reached it (engine.Engine.host).
+    """
 
     image: str
     nodes: int
     bed: str
     control_plane: str
+    engine: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,16 +79,20 @@ class Action(Enum):
 
 
 def decide(found: Sequence[Node], record: Record | None, wanted: Wanted) -> Action:
-    """What to do, from what exists, what we noted and what is wanted.
+    """What to do with a cluster that is ours, from what exists, what we noted and what is wanted.
 
-    Raises RefusedError for a cluster that is not ours, and for one of ours that would have to
-    be made anew although it may hold pages.
+    Raises RefusedError for one that would have to be made anew although it may hold pages, or held
+    pages that are gone: an empty wiki in its place must be somebody's decision.
     """
+    if record is None or not record.control_plane:
+        return Action.RECREATE if found else Action.CREATE
+    if not found and not wanted.disposable:
+        raise RefusedError(
+            f"the node containers of cluster {wanted.name} were removed, and its pages with them",
+            next="`make delete` forgets the cluster, `make up` makes it anew, without those pages",
+        )
     if not found:
         return Action.CREATE
-    refuse_foreign(wanted.name, found, record)
-    if record is None or not record.control_plane:
-        return Action.RECREATE
     same = (record.nodes, record.bed) == (wanted.nodes, wanted.bed)
     if wanted.disposable and not (same and record.image == wanted.image):
         return Action.RECREATE
@@ -93,16 +105,67 @@ def decide(found: Sequence[Node], record: Record | None, wanted: Wanted) -> Acti
     return Action.KEEP if all(node.state == "running" for node in found) else Action.START
 
 
-def refuse_foreign(name: str, found: Sequence[Node], record: Record | None) -> None:
-    """Raise RefusedError when the containers of that cluster name are not what we noted."""
-    ours = record is not None and (
-        not record.control_plane or record.control_plane in {node.id for node in found}
-    )
-    if not ours:
+def refuse_foreign(name: str) -> None:
+    """Raise RefusedError at once where `ensure` would do so at its end; nothing is touched.
+
+    Where no engine answers, and none has to, there is nothing to see yet.
+    """
+    record = read_record(name)
+    if docker := engine.running():
+        _found(docker, name, record)
+    elif record and record.engine and not record.host:
+        raise MachineError(
+            f"cluster {name} lies in this machine's container engine, which does not answer",
+            next="start that engine (Docker), then run this again",
+        )
+
+
+def _found(docker: engine.Engine, name: str, record: Record | None) -> list[Node]:
+    """The node containers of a cluster, which are ours or none at all.
+
+    Raises RefusedError for containers that are not what we noted, and when what we noted lies in
+    another engine than the one that answers: to make the cluster anew would orphan its pages.
+    """
+    found = nodes(docker, name)
+    complete = record is not None and bool(record.control_plane)
+    if record and complete:
+        _refuse_elsewhere(docker, name, record, found)
+    if found and (
+        not record or (complete and record.control_plane not in {node.id for node in found})
+    ):
+        remove = docker.docker("rm", "--force", "--volumes", *(node.name for node in found))
         raise RefusedError(
             f"a kind cluster named {name} exists and was not made by this tool from this cache",
-            next=f"choose another name, or delete it yourself: kind delete cluster --name {name}",
+            next="choose another name with XWIKI_STACK_CLUSTER, or remove it yourself, with all "
+            f"that is in it: {shlex.join(map(str, remove))}",
         )
+    return found
+
+
+def _refuse_elsewhere(
+    docker: engine.Engine, name: str, record: Record, found: Sequence[Node]
+) -> None:
+    answering = _identity(docker)
+    same = record.engine == answering if record.engine and answering else bool(found)
+    if same:
+        return
+    made = _words(record.host, record.engine) if record.engine else "an engine that is not noted"
+    raise RefusedError(
+        f"cluster {name} lies in {made}, and what answers is {_words(docker.host, answering)}",
+        next="stop the one that answers (ours: `xwiki-stack down --engine`), start the other one "
+        "and run this again; if that is gone for good, and the pages with it: rm -r "
+        f"{shlex.quote(str(repo.state(name)))}",
+    )
+
+
+def _words(host: str, identity: str) -> str:
+    whose = "the engine of this tool" if host else "this machine's own container engine"
+    return f"{whose} ({identity or 'it gives no id'})"
+
+
+def _identity(docker: engine.Engine) -> str:
+    """The id that an engine keeps with its data; '' from engines that have none."""
+    return proc.run(docker.docker("info", "--format", "{{.ID}}"), check=False).out.strip()
 
 
 def config(wanted: Wanted, *, restrict_oom: bool) -> str:
@@ -144,12 +207,14 @@ def ensure(wanted: Wanted, log: Log) -> str:
     docker = engine.require()
     with artefacts.lock(f"cluster-{wanted.name}", log):
         record = read_record(wanted.name)
-        action = decide(nodes(docker, wanted.name), record, wanted)
+        action = decide(_found(docker, wanted.name, record), record, wanted)
         if action is Action.RECREATE:
             _delete(docker, wanted.name, log)
         if action in (Action.CREATE, Action.RECREATE):
             _create(docker, wanted, log)
-        elif action is Action.START:
+        elif record and not record.engine:
+            _write(wanted.name, replace(record, engine=_identity(docker), host=docker.host))
+        if action is Action.START:
             _start(docker, wanted.name, log)
         if not kubeconfig(wanted.name).exists():
             _kind(docker, ["export", "kubeconfig", "--name", wanted.name], wanted.name, log)
@@ -167,10 +232,9 @@ def ensure(wanted: Wanted, log: Log) -> str:
 def stop(name: str) -> bool:
     """Stop the nodes of a cluster of ours; say whether any ran."""
     docker = engine.running()
-    found = nodes(docker, name) if docker else []
+    found = _found(docker, name, read_record(name)) if docker else []
     if not docker or not found:
         return False
-    refuse_foreign(name, found, read_record(name))
     active = [node.name for node in found if node.state == "running"]
     if active:
         # Time for the database to end in order.
@@ -181,31 +245,31 @@ def stop(name: str) -> bool:
 def restart(name: str, log: Log) -> None:
     """Restart every node container, as after a power cut, and wait until all is healthy."""
     docker = engine.require()
-    found = nodes(docker, name)
-    refuse_foreign(name, found, read_record(name))
+    found = _found(docker, name, read_record(name))
     log.run(docker.docker("restart", "--time", "1", *[node.name for node in found]))
     wait_healthy(name, log, since=_started(docker, name))
 
 
 def delete(name: str, log: Log) -> bool:
     """Delete a cluster of ours with all its data; say whether there was one."""
-    if read_record(name) and not engine.running():
+    refuse_foreign(name)
+    record = read_record(name)
+    if record and not engine.running():
         # Its containers lie in a stopped engine; forgetting them would make them strangers.
         engine.start(log)
     docker = engine.running()
-    found = nodes(docker, name) if docker else []
+    found = _found(docker, name, record) if docker else []
     if docker and found:
-        refuse_foreign(name, found, read_record(name))
         _delete(docker, name, log)
-    artefacts.remove(repo.state(name))
+    if record:
+        artefacts.remove(repo.state(name))
     return bool(found)
 
 
 def on_node(name: str, node: str, argv: Sequence[str]) -> proc.Result:
     """Run a command inside a node container of a cluster of ours."""
     docker = engine.require()
-    found = nodes(docker, name)
-    refuse_foreign(name, found, read_record(name))
+    _found(docker, name, read_record(name))
     return proc.run(docker.docker("exec", "--privileged", node, *argv))
 
 
@@ -258,7 +322,7 @@ def wait_healthy(name: str, log: Log, *, since: datetime | None = None) -> None:
                 f"cluster {name} is not healthy after {START_SECONDS:.0f} s: {missing[0]}",
                 next="run this again, or `make delete` (it removes every page) and `make up`",
             )
-        time.sleep(0.5)
+        proc.pause(0.5)
 
 
 PROBE = (
@@ -367,7 +431,7 @@ def _create(docker: engine.Engine, wanted: Wanted, log: Log) -> None:
         # Half a cluster is of no use, and its record would only say so.
         _delete(docker, wanted.name, log)
         raise
-    _note(wanted, nodes(docker, wanted.name)[0].id)
+    _note(wanted, nodes(docker, wanted.name)[0].id, _identity(docker), docker.host)
 
 
 def _start(docker: engine.Engine, name: str, log: Log) -> None:
@@ -390,9 +454,13 @@ def _kind(
     log.run(argv, env=env, timeout=timeout)
 
 
-def _note(wanted: Wanted, control_plane: str) -> None:
-    record = Record(wanted.image, wanted.nodes, wanted.bed, control_plane)
-    file = _record_file(wanted.name)
+def _note(wanted: Wanted, control_plane: str, engine_id: str = "", host: str = "") -> None:
+    image, count, bed = wanted.image, wanted.nodes, wanted.bed
+    _write(wanted.name, Record(image, count, bed, control_plane, engine_id, host))
+
+
+def _write(name: str, record: Record) -> None:
+    file = _record_file(name)
     fresh = file.with_suffix(".fresh")
     fresh.write_text(json.dumps(asdict(record), indent=2) + "\n")
     fresh.replace(file)
