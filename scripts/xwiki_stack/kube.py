@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes
+import yaml
 from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic import DynamicClient
-from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
+from kubernetes.dynamic.exceptions import (
+    DynamicApiError,
+    NotFoundError,
+    ResourceNotFoundError,
+)
 from urllib3.exceptions import HTTPError
 
-from xwiki_stack.errors import StackError, UnhealthyError
+from xwiki_stack.errors import IntentError, StackError, UnhealthyError
 
 Manifest = dict[str, Any]
 
@@ -21,16 +26,16 @@ FIELD_MANAGER = "xwiki-stack"
 
 
 class Kube:
-    """One cluster, named by its kubeconfig file.
+    """One cluster, named by its kubeconfig file and, if it is not the current one, its context.
 
     Every method raises UnhealthyError when the API server does not answer, and StackError with
-    its words when it refuses.
+    its words when it refuses. IntentError for a file that is no kubeconfig, or lacks the context.
     """
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, context: str | None = None) -> None:
         self.kubeconfig = kubeconfig
+        client = _client(kubeconfig, context)
         with _explained():
-            client = kubernetes.config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
             self._core = kubernetes.client.CoreV1Api(client)
             self._dynamic = DynamicClient(client)  # type: ignore[no-untyped-call]
 
@@ -40,6 +45,21 @@ class Kube:
             try:
                 found = self._resource(kind).get(name=name, namespace=namespace)
             except NotFoundError:
+                return None
+            return _plain(found)
+
+    def live(self, manifest: Manifest, namespace: str) -> Manifest | None:
+        """The object that a rendered one became, or None if there is none, or no such kind.
+
+        namespace: where it lies if it does not say so itself; no matter for cluster-wide ones.
+        """
+        meta = manifest["metadata"]
+        where = meta.get("namespace", namespace)
+        with _explained():
+            try:
+                resource = self._resource(manifest["kind"], manifest["apiVersion"])
+                found = resource.get(name=meta["name"], namespace=where)
+            except (NotFoundError, ResourceNotFoundError):
                 return None
             return _plain(found)
 
@@ -150,6 +170,36 @@ _VERSIONS = {
 }
 
 
+def silent() -> UnhealthyError:
+    """What to raise when the API server does not answer."""
+    return UnhealthyError(
+        "the cluster's API server does not answer",
+        next="`make up` starts or repairs the local cluster",
+    )
+
+
+def _client(kubeconfig: Path, context: str | None) -> Any:
+    """The library's client. It says in many ways that a file is no kubeconfig."""
+    try:
+        return kubernetes.config.new_client_from_config(str(kubeconfig), context)  # type: ignore[no-untyped-call]
+    except (
+        kubernetes.config.ConfigException,
+        yaml.YAMLError,
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+    ) as broken:
+        words = str(broken).splitlines() or [type(broken).__name__]
+        raise IntentError(
+            f"no client can be made from this kubeconfig: {words[0]}",
+            where=str(kubeconfig),
+            next="name a valid file and context; the local cluster's file is written anew by "
+            "`make up` once it is removed",
+        ) from broken
+
+
 def _plain(found: Any) -> Manifest:
     plain: Manifest = found.to_dict()
     return plain
@@ -163,11 +213,8 @@ def _explained() -> Iterator[None]:
         raise StackError(_message(refused.body) or str(refused.reason)) from refused
     except ApiException as refused:
         raise StackError(_message(refused.body) or str(refused.reason)) from refused
-    except (HTTPError, OSError, kubernetes.config.ConfigException) as silent:
-        raise UnhealthyError(
-            "the cluster's API server does not answer",
-            next="`make up` starts or repairs the local cluster",
-        ) from silent
+    except (HTTPError, OSError) as error:
+        raise silent() from error
 
 
 def _message(body: Any) -> str:

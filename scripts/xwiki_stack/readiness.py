@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from xwiki_stack import proc
 from xwiki_stack.errors import UnhealthyError
 from xwiki_stack.kube import Kube, Manifest
 
@@ -89,7 +90,7 @@ def wait_ready(
                 + (f"; {cause}" if cause else ""),
                 next="`xwiki-stack status` explains what is wrong",
             )
-        time.sleep(pause)
+        proc.pause(pause)
 
 
 def _reason(kube: Kube, ref: Ref) -> str:
