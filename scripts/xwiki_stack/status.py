@@ -8,7 +8,7 @@ depends on them (pods, the bootstrap Job).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xwiki_stack import readiness
+from xwiki_stack import readiness, release
 from xwiki_stack.intent import bytes_of
 from xwiki_stack.kube import Kube, Manifest
 
@@ -17,6 +17,19 @@ FULL = 0.95
 
 SIZE_ANNOTATION = "xwiki-stack/claim-size"
 """On the MySQL StatefulSet: the size its claim shall have (charts/mysql, persistence.size)."""
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How the reader of a diagnosis gets at the cluster: what `next` may advise."""
+
+    kubectl: str = "xwiki-stack kubectl"
+    expand: str = "xwiki-stack expand"
+    install: str = "`make up`"
+
+
+LOCAL = Ways()
+"""On the local cluster, in the environment's own namespace."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +66,9 @@ class Report:
         return str(self.findings[0]) if self.findings else ""
 
 
-def diagnose(kube: Kube, namespace: str, release: str) -> Report:
-    """Look at everything the release owns. Raises UnhealthyError when the API is silent."""
-    selector = f"app.kubernetes.io/instance={release}"
+def diagnose(kube: Kube, namespace: str, name: str, ways: Ways = LOCAL) -> Report:
+    """Look at everything the release `name` owns. Raises UnhealthyError when the API is silent."""
+    selector = f"app.kubernetes.io/instance={name}"
     workloads = [
         item
         for kind in ("StatefulSet", "Deployment", "Job")
@@ -64,19 +77,29 @@ def diagnose(kube: Kube, namespace: str, release: str) -> Report:
     pods = kube.every("Pod", namespace, selector)
     findings: list[Finding] = []
     if not workloads:
-        problem = f"release {release} is not installed in this namespace"
-        findings.append(Finding(f"Namespace {namespace}", problem, "`make up` installs it"))
+        problem = f"release {name} is not installed in this namespace"
+        findings.append(Finding(f"Namespace {namespace}", problem, f"{ways.install} installs it"))
+    findings += _missing(kube, namespace, name, ways)
     findings += _secrets(kube, namespace, workloads)
-    findings += _claims(kube, namespace, workloads, pods)
-    findings += _pods(kube, namespace, pods)
-    findings += _workloads(workloads, pods, kube.every("Event", namespace))
+    findings += _claims(kube, namespace, workloads, pods, ways)
+    findings += _pods(kube, namespace, pods, ways)
+    findings += _workloads(workloads, pods, kube.every("Event", namespace), ways)
     return Report(
         namespace,
-        release,
+        name,
         [(_name(item), readiness.unready(item) or "ready") for item in workloads],
         sorted({c["image"] for item in workloads for c in _containers(_template(item))}),
         findings,
     )
+
+
+def _missing(kube: Kube, namespace: str, name: str, ways: Ways) -> Iterator[Finding]:
+    """What Helm installed and somebody has deleted since."""
+    record = release.recorded(kube, namespace, name)
+    for item in record.objects if record else []:
+        if kube.live(item, namespace) is None:
+            problem = "was installed and does not exist any more"
+            yield Finding(_name(item), problem, f"{ways.install} makes it anew")
 
 
 def _secrets(kube: Kube, namespace: str, workloads: list[Manifest]) -> Iterator[Finding]:
@@ -95,7 +118,7 @@ def _secrets(kube: Kube, namespace: str, workloads: list[Manifest]) -> Iterator[
 
 
 def _claims(
-    kube: Kube, namespace: str, workloads: list[Manifest], pods: list[Manifest]
+    kube: Kube, namespace: str, workloads: list[Manifest], pods: list[Manifest], ways: Ways
 ) -> Iterator[Finding]:
     """Claims that are not bound, too small or full."""
     mounted = {
@@ -123,10 +146,12 @@ def _claims(
         if capacity and used >= FULL * capacity:
             problem = f"is full: {_mebi(used)} of {_mebi(capacity)} in use"
             yield Finding(subject, problem, "raise its size in the intent, or free space on it")
-    yield from _small_claims(kube, namespace, workloads)
+    yield from _small_claims(kube, namespace, workloads, ways)
 
 
-def _small_claims(kube: Kube, namespace: str, workloads: list[Manifest]) -> Iterator[Finding]:
+def _small_claims(
+    kube: Kube, namespace: str, workloads: list[Manifest], ways: Ways
+) -> Iterator[Finding]:
     """MySQL claims that wait for `expand`, since a claim template cannot change."""
     for item in workloads:
         wanted = item["metadata"].get("annotations", {}).get(SIZE_ANNOTATION)
@@ -137,10 +162,10 @@ def _small_claims(kube: Kube, namespace: str, workloads: list[Manifest]) -> Iter
         if claim and bytes_of(claim["spec"]["resources"]["requests"]["storage"]) < bytes_of(wanted):
             have = claim["spec"]["resources"]["requests"]["storage"]
             problem = f"asks for {have}, the intent says {wanted}"
-            yield Finding(f"PersistentVolumeClaim {name}", problem, "run `xwiki-stack expand`")
+            yield Finding(f"PersistentVolumeClaim {name}", problem, f"run `{ways.expand}`")
 
 
-def _pods(kube: Kube, namespace: str, pods: list[Manifest]) -> Iterator[Finding]:
+def _pods(kube: Kube, namespace: str, pods: list[Manifest], ways: Ways) -> Iterator[Finding]:
     """Pods that cannot be placed, cannot start, or start again and again."""
     for pod in pods:
         name, status = pod["metadata"]["name"], pod.get("status", {})
@@ -156,7 +181,8 @@ def _pods(kube: Kube, namespace: str, pods: list[Manifest]) -> Iterator[Finding]
         ]
         for container in containers:
             if problem := _container_problem(container):
-                yield _container_finding(kube, namespace, name, container["name"], problem)
+                said = kube.logs(namespace, name, container["name"], lines=3)
+                yield _container_finding(name, container["name"], problem, said, ways)
         waiting = _waiting_init(pod)
         if waiting and (said := kube.logs(namespace, name, waiting, lines=1).strip()):
             hint = "make the Secret and the database agree, then bump secretRevision"
@@ -178,12 +204,10 @@ def _container_problem(container: Manifest) -> str:
     return f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
 
 
-def _container_finding(
-    kube: Kube, namespace: str, pod: str, container: str, problem: str
-) -> Finding:
-    said = kube.logs(namespace, pod, container, lines=3).strip().replace("\n", " | ")
+def _container_finding(pod: str, container: str, problem: str, said: str, ways: Ways) -> Finding:
+    said = said.strip().replace("\n", " | ")
     words = f"container {container} {problem}" + (f"; it said: {said}" if said else "")
-    read = f"`xwiki-stack kubectl logs {pod} -c {container} --previous` shows more"
+    read = f"`{ways.kubectl} logs {pod} -c {container} --previous` shows more"
     if "ErrImage" in problem or "ImagePull" in problem:
         read = "check the image's name, tag and digest in the values"
     if "CreateContainerConfigError" in problem:
@@ -200,7 +224,7 @@ def _waiting_init(pod: Manifest) -> str:
 
 
 def _workloads(
-    workloads: list[Manifest], pods: list[Manifest], events: list[Manifest]
+    workloads: list[Manifest], pods: list[Manifest], events: list[Manifest], ways: Ways
 ) -> Iterator[Finding]:
     """Workloads whose pods are refused, and Jobs that failed."""
     owners = {ref["name"] for pod in pods for ref in pod["metadata"].get("ownerReferences", [])}
@@ -208,10 +232,13 @@ def _workloads(
         state = readiness.unready(item)
         if item["kind"] != "Job" and item["spec"].get("replicas") == 0:
             name = f"{item['kind'].lower()}/{item['metadata']['name']}"
-            hint = f"`xwiki-stack kubectl scale {name} --replicas=1`"
+            hint = f"`{ways.kubectl} scale {name} --replicas=1`"
             yield Finding(_name(item), "is scaled to 0", hint)
         if item["kind"] == "Job" and state.startswith("failed"):
-            hint = f"`xwiki-stack kubectl logs job/{item['metadata']['name']}` tells why"
+            job = f"job/{item['metadata']['name']}"
+            # Its name follows from its spec: as long as it is there, no upgrade makes it anew.
+            anew = f"`{ways.kubectl} delete {job}` and {ways.install} make it anew"
+            hint = f"`{ways.kubectl} logs {job}` tells why; then {anew}"
             yield Finding(_name(item), state, hint)
         if not state or any(owner.startswith(item["metadata"]["name"]) for owner in owners):
             continue

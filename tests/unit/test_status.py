@@ -8,6 +8,7 @@ import pytest
 
 from xwiki_stack import status
 from xwiki_stack.intent import bytes_of
+from xwiki_stack.release import Record
 
 Object = dict[str, Any]
 NAMESPACE = "wiki"
@@ -33,6 +34,7 @@ class Cluster:
     def __init__(self) -> None:
         self.usage: dict[str, tuple[int, int]] = {"data-rel-mysql-0": (10, 100)}
         self.said = ""
+        self.record: Record | None = None
         labels: Object = {}
         self.objects: dict[str, list[Object]] = {
             "StatefulSet": [
@@ -98,6 +100,9 @@ class Cluster:
         found = [item for item in self.objects[kind] if item["metadata"]["name"] == name]
         return found[0] if found else None
 
+    def live(self, manifest: Object, _namespace: str) -> Object | None:
+        return self.get(manifest["kind"], manifest["metadata"]["name"])
+
     def volume_usage(self, _namespace: str) -> dict[str, tuple[int, int]]:
         return self.usage
 
@@ -106,8 +111,14 @@ class Cluster:
         return self.said
 
 
-def report(cluster: Cluster) -> status.Report:
-    return status.diagnose(cluster, NAMESPACE, "rel")  # type: ignore[arg-type]
+@pytest.fixture(autouse=True)
+def _recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helm's record as the fake cluster has it; test_release reads real ones."""
+    monkeypatch.setattr(status.release, "recorded", lambda cluster, *_: cluster.record)
+
+
+def report(cluster: Cluster, ways: status.Ways = status.LOCAL) -> status.Report:
+    return status.diagnose(cluster, NAMESPACE, "rel", ways)  # type: ignore[arg-type]
 
 
 def test_a_healthy_release_has_no_findings() -> None:
@@ -119,6 +130,12 @@ def test_a_healthy_release_has_no_findings() -> None:
 
 def no_release(cluster: Cluster) -> None:
     cluster.objects["StatefulSet"] = []
+
+
+def deleted_deployment(cluster: Cluster) -> None:
+    """What is not there is no workload that is not ready; only Helm's record tells."""
+    installed = [{"kind": "Deployment", "metadata": {"name": "rel-xwiki"}}]
+    cluster.record = Record(1, "deployed", [*cluster.objects["StatefulSet"], *installed])
 
 
 def no_secret(cluster: Cluster) -> None:
@@ -207,6 +224,7 @@ def _container(cluster: Cluster) -> Object:
     ("damage", "words"),
     [
         (no_release, ["not installed", "make up"]),
+        (deleted_deployment, ["Deployment rel-xwiki: was installed and does not exist", "make up"]),
         (no_secret, ["Secret rel-xwiki", "does not exist", "key admin"]),
         (no_key, ["Secret rel-mysql", "has no key root"]),
         (no_class, ["storage class fast does not exist", "standard"]),
@@ -217,7 +235,15 @@ def _container(cluster: Cluster) -> Object:
         (no_image, ["ImagePullBackOff", "check the image's name"]),
         (crash_loop, ["ran out of memory 4 times", "exit code 137"]),
         (denied, ["waits in wait-for-database: Access denied", "secretRevision"]),
-        (failed_job, ["Job rel-bootstrap", "failed: deadline"]),
+        (
+            failed_job,
+            [
+                "Job rel-bootstrap",
+                "failed: deadline",
+                "`xwiki-stack kubectl logs job/rel-bootstrap` tells why; then `xwiki-stack kubectl "
+                "delete job/rel-bootstrap` and `make up` make it anew",
+            ],
+        ),
         (refused_pod, ["violates PodSecurity"]),
         (scaled_away, ["is scaled to 0", "--replicas=1"]),
     ],
@@ -234,6 +260,34 @@ def test_each_kind_of_damage_is_named_with_what_to_do(
     for word in words:
         assert word in text
     assert "; next: " in found.cause
+
+
+ELSEWHERE = status.Ways("kubectl -n wiki", "xwiki-stack expand --env far", "`flux reconcile`")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (no_release, "next: `flux reconcile` installs it"),
+        (deleted_deployment, "next: `flux reconcile` makes it anew"),
+        (small_claim, "next: run `xwiki-stack expand --env far`"),
+        (crash_loop, "`kubectl -n wiki logs rel-mysql-0 -c xwiki --previous`"),
+        (scaled_away, "`kubectl -n wiki scale statefulset/rel-mysql --replicas=1`"),
+        (
+            failed_job,
+            "then `kubectl -n wiki delete job/rel-bootstrap` and `flux reconcile` make it anew",
+        ),
+    ],
+)
+def test_the_advice_fits_the_cluster_that_is_looked_at(
+    damage: Callable[[Cluster], None], words: str
+) -> None:
+    cluster = Cluster()
+    damage(cluster)
+    text = "\n".join(map(str, report(cluster, ELSEWHERE).findings))
+    assert words in text
+    assert "xwiki-stack kubectl" not in text
+    assert "make up" not in text
 
 
 @pytest.mark.parametrize(
