@@ -30,6 +30,7 @@ from xwiki_stack import (
     suite,
     up,
 )
+from xwiki_stack.cluster import artefacts
 from xwiki_stack.kube import Kube, Manifest
 
 WIKI_PORT = 18080
@@ -45,7 +46,7 @@ class Bed:
 
     def kubectl(self, *words: str, check: bool = True, stdin: str | None = None) -> proc.Result:
         """kubectl on this cluster."""
-        argv = [cluster.tools().kubectl, "--kubeconfig", self.kubeconfig, *words]
+        argv: list[str | Path] = [cluster.tools().kubectl, "--kubeconfig", self.kubeconfig, *words]
         return proc.run(argv, check=check, stdin=stdin, timeout=180)
 
     def cli(self, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -123,14 +124,12 @@ def of_job(pod: Manifest) -> bool:
 
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
-    """The session's cluster, made if absent, deleted after the run unless it is to stay."""
+    """The session's cluster, made if absent; `make test` deletes it when all workers are done."""
     steps.execute(cluster.prepare(cluster.Config(name=suite.CLUSTER, extras=True)), print)
     os.environ.update(cluster.environment(suite.CLUSTER))
     kubeconfig = cluster.kubeconfig(suite.CLUSTER)
     yield Bed(suite.CLUSTER, kubeconfig, Kube(kubeconfig))
     portforward.stop(suite.CLUSTER)
-    if not suite.keeps():
-        cluster.delete(suite.CLUSTER)
 
 
 @pytest.fixture(scope="session")
@@ -217,19 +216,34 @@ LIGHT = {
 
 
 @pytest.fixture(scope="session")
-def enforcement(bed: Bed) -> None:
-    """Proves, before anything relies on it, that a NetworkPolicy blocks and lets pass."""
+def enforcement(
+    bed: Bed, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> None:
+    """Proves, before anything relies on it, that a NetworkPolicy blocks and lets pass.
+
+    Once in a run: the workers of pytest-xdist wait for the first one's proof.
+    """
     from tests.e2e.enforcement import prove
 
-    prove(bed)
+    own = tmp_path_factory.getbasetemp()
+    proven = (own.parent if hasattr(request.config, "workerinput") else own) / "proven"
+    with artefacts.lock("enforcement"):
+        if not proven.exists():
+            prove(bed)
+            proven.touch()
+
+
+GROUPS = {"test_broken_states.py": "states", "test_nodes.py": "nodes"}
+"""Modules that share nothing with the shared wiki: another worker of pytest-xdist takes them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder carries the marker `e2e`."""
+    """Everything in this folder carries the marker `e2e`; one worker has the shared wiki."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.xdist_group(GROUPS.get(item.path.name, "wiki")))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -4,13 +4,14 @@ Each test breaks one thing in a namespace of its own and reads what `status` say
 healthy wiki's own status (test_install) is the counter-example to all of them.
 """
 
-import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from tests.e2e.conftest import LIGHT, Bed
+import pytest
+
+from tests.e2e.conftest import LIGHT, Bed, make_namespace
+from tests.e2e.inside import Inside
 from tests.e2e.patience import eventually
-from tests.e2e.wiki import Wiki
 from xwiki_stack import cluster, credentials, readiness, render, status
 from xwiki_stack.kube import Manifest
 
@@ -41,13 +42,23 @@ def explained(bed: Bed, namespace: str, *words: str, seconds: float = 120) -> st
     return report
 
 
-def external(wiki: Wiki, **database: Any) -> dict[str, Any]:
-    """Values of a wiki without a MySQL of its own, on the shared one."""
-    host = f"{render.RELEASE}-mysql.{wiki.namespace}.svc"
+@pytest.fixture(scope="module")
+def database(bed: Bed, enforcement: None, values: Values) -> Iterator[str]:
+    """The namespace of a MySQL for wikis that have none of their own."""
+    namespace = "shared-database"
+    make_namespace(bed, namespace)
+    credentials.ensure(bed.kube, namespace, render.RELEASE)
+    bed.release(namespace).install(values(LIGHT, {"xwiki": {"enabled": False}}))
+    yield namespace
+    bed.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def external(database: str, secret: str) -> dict[str, Any]:
+    """Values of a wiki on the shared MySQL, with the password of a Secret of its own."""
+    host = f"{render.RELEASE}-mysql.{database}.svc"
     return {
         "mysql": {"enabled": False},
-        # What lies in the shared database was made by the shared wiki's own Job.
-        "xwiki": {"database": {"host": host, **database}, "bootstrap": {"enabled": False}},
+        "xwiki": {"database": {"host": host, "existingSecret": secret}},
     }
 
 
@@ -62,11 +73,11 @@ def all_restarts(bed: Bed, namespace: str) -> int:
 
 
 def test_a_wrong_database_password_waits_and_is_explained(
-    bed: Bed, wiki: Wiki, secrets: str, values: Values
+    bed: Bed, database: str, secrets: str, values: Values
 ) -> None:
     """The Secrets of this namespace are others than those the shared database knows."""
     name = f"{render.RELEASE}-mysql"
-    bed.release(secrets).install(values(LIGHT, external(wiki, existingSecret=name)))
+    bed.release(secrets).install(values(LIGHT, external(database, name)))
     report = explained(bed, secrets, "wait-for-database", "denied", "secretRevision")
     assert all_restarts(bed, secrets) == 0, "the pod fails instead of waiting"
     wrong = credentials.read(bed.kube, secrets, render.RELEASE, "mysql", "xwiki-password")
@@ -74,15 +85,15 @@ def test_a_wrong_database_password_waits_and_is_explained(
     assert wrong not in "".join(map(str, report.findings))
     # Once both agree, the wiki comes up without anybody touching the pod.
     before = bed.pod(secrets, "xwiki")["metadata"]["uid"]
-    data = (bed.kube.get("Secret", name, wiki.namespace) or {})["data"]
+    data = (bed.kube.get("Secret", name, database) or {})["data"]
     bed.kube.patch("Secret", name, secrets, {"data": data})
     # The kubelet brings a changed Secret to a mounted volume within about a minute.
-    eventually(lambda: ready_pod(bed, secrets), seconds=240)
+    eventually(lambda: ready(bed, secrets), seconds=240)
     assert bed.pod(secrets, "xwiki")["metadata"]["uid"] == before
 
 
 def test_a_missing_secret_is_named_with_its_keys(
-    bed: Bed, wiki: Wiki, namespace: str, values: Values
+    bed: Bed, enforcement: None, namespace: str, values: Values
 ) -> None:
     bed.release(namespace).install(values(LIGHT))
     explained(bed, namespace, "Secret xwiki-stack-mysql", "does not exist", "root-password")
@@ -109,47 +120,35 @@ def test_a_missing_storage_class_is_named_with_those_that_exist(
 
 
 def test_a_full_volume_is_named_and_what_was_written_stays(
-    bed: Bed, wiki: Wiki, secrets: str, values: Values
+    bed: Bed, database: str, secrets: str, values: Values
 ) -> None:
     """The volume is a tmpfs of 24 MiB on the node, so that it really runs full."""
     small_volume(bed, secrets)
-    own = external(wiki, name="xwiki", existingSecret="shared-database")
-    copy_secret(bed, wiki, secrets, "shared-database")
+    own = external(database, "shared-database")
+    copy_secret(bed, database, secrets, "shared-database")
     own["xwiki"]["persistence"] = {"existingClaim": "small"}
     bed.release(secrets).install(values(LIGHT, own))
-    pod = eventually(lambda: ready_pod(bed, secrets), seconds=180)
-
-    def inside(script: str) -> str:
-        words = ["exec", "-n", secrets, pod, "-c", "xwiki", "--", "bash", "-c", script]
-        return bed.kubectl(*words, check=False).out.strip()
-
-    page = "http://localhost:8080/rest/wikis/xwiki/spaces/Full/pages/Volume"
-    login = 'curl -s -u "superadmin:$XCONF_xwikicfg_xwiki_superadminpassword"'
-    put = f"{login} -o /dev/null -w '%{{http_code}}' -X PUT --data-binary @-"
-    xml = "-H 'Content-Type: application/xml'"
-    text = "<page xmlns='http://www.xwiki.org'><title>t</title><content>c</content></page>"
-    attach = "head -c 2000000 /dev/zero | tr '\\0' {} | " + put + " {}/attachments/{}.bin"
-    digest = f"{login} {page}/attachments/before.bin | sha256sum"
-    assert inside(f'echo "{text}" | {put} {xml} {page}') == "201"
-    assert inside(attach.format("x", page, "before")) == "201"
-    before = inside(digest)
-    inside("dd if=/dev/zero of=/usr/local/xwiki/data/ballast bs=1M 2>&1")
+    eventually(lambda: ready(bed, secrets), seconds=180)
+    full = Inside(bed, secrets)
+    assert full.write("Full") == "201"
+    assert full.attach("Full", "before.bin", "x") == "201"
+    before = full.digest("Full", "before.bin")
+    full.run("dd if=/dev/zero of=/usr/local/xwiki/data/ballast bs=1M")
     # The kubelet measures volumes once a minute.
     explained(bed, secrets, "PersistentVolumeClaim small", "is full", seconds=150)
-    assert inside(attach.format("y", page, "after")).startswith("5"), "a full volume took it"
-    assert inside(digest) == before
+    assert full.attach("Full", "after.bin", "y").startswith("5"), "a full volume took it"
+    assert full.digest("Full", "before.bin") == before
     # With space again it goes on by itself.
-    inside("rm /usr/local/xwiki/data/ballast")
-    assert inside(attach.format("y", page, "after")) == "201"
-    assert inside(digest) == before
-    inside(f"{login} -X DELETE {page}")
+    full.run("rm /usr/local/xwiki/data/ballast")
+    assert full.attach("Full", "after.bin", "y") == "201"
+    assert full.digest("Full", "before.bin") == before
 
 
-def copy_secret(bed: Bed, wiki: Wiki, namespace: str, name: str) -> None:
-    """The shared database's application password under another name."""
-    password = wiki.password("mysql", "xwiki-password").encode()
-    data = {"xwiki-password": base64.b64encode(password).decode()}
-    bed.kube.apply(credentials.manifest(name, namespace, data))
+def copy_secret(bed: Bed, database: str, namespace: str, name: str) -> None:
+    """The shared database's passwords under another name."""
+    secret = bed.kube.get("Secret", f"{render.RELEASE}-mysql", database)
+    assert secret is not None
+    bed.kube.apply(credentials.manifest(name, namespace, secret["data"]))
 
 
 def small_volume(bed: Bed, namespace: str) -> None:
@@ -190,8 +189,8 @@ def small_volume(bed: Bed, namespace: str) -> None:
     )
 
 
-def ready_pod(bed: Bed, namespace: str) -> str:
-    """The name of the wiki's pod. AssertionError while it is not ready."""
+def ready(bed: Bed, namespace: str) -> bool:
+    """The wiki's rollout is over. AssertionError while it is not."""
     found = bed.kube.get("Deployment", f"{render.RELEASE}-xwiki", namespace)
     assert readiness.unready(found) == ""
-    return str(bed.pod(namespace, "xwiki")["metadata"]["name"])
+    return True

@@ -1,4 +1,4 @@
-"""What was written stays: over a deleted pod, a killed database, a restarted node."""
+"""What was written stays: over a deleted pod and a killed database (a node: test_nodes.py)."""
 
 import hashlib
 import os
@@ -8,7 +8,6 @@ import pytest
 from tests.e2e.conftest import Bed, life, restarts, settled
 from tests.e2e.patience import eventually
 from tests.e2e.wiki import Wiki
-from xwiki_stack import cluster
 
 PICTURE = os.urandom(300_000)
 
@@ -57,17 +56,3 @@ def test_they_survive_a_database_killed_without_warning(bed: Bed, wiki: Wiki, wr
     assert "written just before the kill" in wiki.read("Survival", space="LastWords").text
     after = bed.pod(wiki.namespace, "xwiki")
     assert life(after) == life(before), "the wiki was restarted because its database died"
-
-
-def test_they_survive_a_restart_of_the_node(bed: Bed, wiki: Wiki, written: str) -> None:
-    before = bed.uids(wiki.namespace)
-    cluster.restart_nodes(bed.name)
-    eventually(lambda: settled(bed, wiki.namespace), seconds=240)
-    eventually(lambda: intact(wiki, written), seconds=120)
-    assert len(before) == 2
-
-    def restarted() -> bool:
-        after = bed.uids(wiki.namespace)
-        return all(after.get(name) != state for name, state in before.items())
-
-    eventually(restarted, seconds=30)

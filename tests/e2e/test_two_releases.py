@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+import requests
+
 from tests.e2e.conftest import LIGHT, Bed, settled
+from tests.e2e.inside import Inside
 from tests.e2e.patience import eventually
 from tests.e2e.wiki import Wiki
 from xwiki_stack import render
@@ -16,16 +19,11 @@ def test_a_second_release_in_a_second_namespace_has_a_database_of_its_own(
     wiki.write("OnlyHere", "of the first wiki")
     bed.release(secrets).install(values(LIGHT))
     eventually(lambda: settled(bed, secrets), seconds=240)
-    pod = bed.pod(secrets, "xwiki")
-    address = "http://localhost:8080/rest/wikis/xwiki/spaces/{}/pages/{}"
-    words = ["exec", "-n", secrets, pod["metadata"]["name"], "-c", "xwiki", "--", "curl", "-s"]
-    code = ["-o", "/dev/null", "-w", "%{http_code}"]
-
-    def status(space: str, page: str) -> str:
-        return bed.kubectl(*words, *code, address.format(space, page)).out.strip()
-
-    assert eventually(lambda: status("Main", "WebHome") == "200", seconds=120)
-    assert status("Tests", "OnlyHere") == "404"
+    second = Inside(bed, secrets)
+    assert second.write("OnlyThere") == "201"
+    assert second.status("OnlyThere") == "200"
+    assert second.status("OnlyHere") == "404"
+    assert wiki.read("OnlyThere").status_code == requests.codes.not_found
     assert wiki.shows("OnlyHere", "of the first wiki")
     owned = {
         item["spec"].get("volumeName")

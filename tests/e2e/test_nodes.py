@@ -1,4 +1,4 @@
-"""Two nodes: pods on different nodes reach each other, by address and by name, and no more.
+"""Two nodes: pods reach each other across them and no more, a wiki outlives their restart.
 
 A second kind cluster, made for this module and deleted after it.
 """
@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.e2e import enforcement
-from tests.e2e.conftest import Bed
-from xwiki_stack import cluster, steps, suite
+from tests.e2e.conftest import LIGHT, Bed, make_namespace, settled
+from tests.e2e.inside import Inside
+from tests.e2e.patience import eventually
+from xwiki_stack import cluster, credentials, render, steps, suite, up
 from xwiki_stack.kube import Kube
 
 NAME = f"{suite.CLUSTER}-two"
@@ -79,3 +81,27 @@ def test_a_policy_holds_across_nodes(open_network: Bed) -> None:
     bed.kube.apply(enforcement.policy("friend"))
     enforcement.sees(bed, "stranger", address, False, "the policy ends at the node", seconds=60)
     enforcement.sees(bed, "friend", address, True, "the policy blocks what it allows")
+
+
+def test_page_and_attachment_survive_a_restart_of_every_node(two: Bed) -> None:
+    """As after a power cut; each node comes back with another address."""
+    namespace = "restarted"
+    make_namespace(two, namespace)
+    credentials.ensure(two.kube, namespace, render.RELEASE)
+    two.release(namespace).install([*up.values("local", two.name), LIGHT])
+    eventually(lambda: settled(two, namespace), seconds=240)
+    wiki = Inside(two, namespace)
+    assert wiki.write("Restart") == "201"
+    assert wiki.attach("Restart", "file.bin", "x") == "201"
+    digest, before = wiki.digest("Restart", "file.bin"), two.uids(namespace)
+    assert len(before) == 2
+    cluster.restart_nodes(two.name)
+
+    def restarted() -> bool:
+        after = two.uids(namespace)
+        return all(after.get(name) != state for name, state in before.items())
+
+    eventually(restarted, seconds=120)
+    eventually(lambda: settled(two, namespace), seconds=240)
+    assert wiki.status("Restart") == "200"
+    assert wiki.digest("Restart", "file.bin") == digest
