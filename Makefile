@@ -3,26 +3,35 @@
 .PHONY: help setup up down delete test check generate bench
 
 CLI := .venv/bin/xwiki-stack
-ENV ?= local
+
+# Only YES=1 is a yes, for ci/setup as for the command: both read the variable themselves.
+export YES
+
+# A variable counts where it was given to make itself: one of that name in a shell's environment may
+# mean anything. $(call option,PORT,port) -> --port '8081'
+given = $(if $(filter command,$(origin $(1))),$($(1)))
+option = $(if $(call given,$(1)),--$(2) '$(call given,$(1))')
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
-	@echo "  YES=1 answers every question with yes; XWIKI_STACK_CACHE moves ~/.cache/xwiki-stack"
+	@echo "  make up takes ENV=... (environment) and PORT=..., make test TESTS='...' (for pytest)"
+	@echo "  YES=1 answers every question with yes; XWIKI_STACK_CLUSTER=... names another local"
+	@echo "  cluster than xwiki-stack; XWIKI_STACK_CACHE moves ~/.cache/xwiki-stack"
 
 setup:
 	@ci/setup
 
 up: setup ## a wiki on a local kind cluster, from nothing or from what is there
-	@$(CLI) up $(if $(PORT),--port $(PORT)) $(if $(YES),--yes)
+	@$(CLI) up $(call option,ENV,env) $(call option,PORT,port)
 
 down: setup ## stop the local cluster; its pages stay for the next `make up`
 	@$(CLI) down
 
 delete: setup ## delete the local cluster and every page in it (asks)
-	@$(CLI) delete $(if $(YES),--yes)
+	@$(CLI) delete
 
 test: setup ## every test, the end-to-end ones on a kind cluster of their own
-	@$(CLI) test $(if $(YES),--yes) -- $(TESTS)
+	@$(CLI) test -- $(call given,TESTS)
 
 check: setup ## everything that needs no cluster: types, style, unit, render, policy
 	@$(CLI) check
