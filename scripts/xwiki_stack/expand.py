@@ -23,7 +23,8 @@ def expand(kube: Kube, namespace: str, statefulset: str) -> str:
     if owner is None or claim is None:
         missing = f"PersistentVolumeClaim {name}" if owner else f"StatefulSet {statefulset}"
         raise UnhealthyError(
-            f"{missing} does not exist in namespace {namespace}", next="`make up` installs it"
+            f"{missing} does not exist in namespace {namespace}",
+            next="install the release (locally `make up`)",
         )
     wanted = owner["metadata"].get("annotations", {}).get(SIZE_ANNOTATION, "0")
     have = claim["spec"]["resources"]["requests"]["storage"]
@@ -55,7 +56,7 @@ def recreate(kube: Kube, namespace: str, statefulset: str) -> str:
     if kube.get("StatefulSet", statefulset, namespace) is None:
         raise UnhealthyError(
             f"StatefulSet {statefulset} does not exist in namespace {namespace}",
-            next="`make up` makes it",
+            next="install the release (locally `make up`)",
         )
     kube.delete("StatefulSet", statefulset, namespace, orphan=True)
     return (

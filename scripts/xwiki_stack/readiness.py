@@ -93,5 +93,17 @@ def wait_ready(
         proc.pause(pause)
 
 
+def wait_gone(kube: Kube, refs: Sequence[Ref], *, seconds: float) -> None:
+    """Wait until none of these exists. Raises UnhealthyError with the first that stays."""
+    deadline = time.monotonic() + seconds
+    while left := [ref for ref in refs if kube.get(ref.kind, ref.name, ref.namespace)]:
+        if time.monotonic() > deadline:
+            raise UnhealthyError(
+                f"{left[0]} is still being deleted after {seconds:.0f} s",
+                next="`xwiki-stack status` explains what is wrong",
+            )
+        proc.pause(0.5)
+
+
 def _reason(kube: Kube, ref: Ref) -> str:
     return unready(kube.get(ref.kind, ref.name, ref.namespace))
