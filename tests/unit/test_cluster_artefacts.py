@@ -1,13 +1,16 @@
 """Artefacts: made once, never half, found again by what made them."""
 
+import errno
+import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from xwiki_stack import repo
-from xwiki_stack.cluster import artefacts, golang, nodeimage, pins
+from xwiki_stack import proc, repo
+from xwiki_stack.cluster import artefacts, golang, machine, nodeimage, pins, programs
 from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log
 
@@ -103,23 +106,128 @@ def test_too_little_disk_is_one_line_with_a_way_out() -> None:
     assert "\n" not in str(refused.value)
 
 
-def test_a_modules_key_follows_its_pins_flags_and_platform() -> None:
-    module = pins.modules()["etcd"]
-    amd = golang.key(module, ("linux", "amd64"))
-    assert amd == golang.key(module, ("linux", "amd64"))
-    assert amd != golang.key(module, ("linux", "arm64"))
-    tagged = pins.Module("etcd", module.version, module.binaries, tags=("other",))
-    stamped = pins.Module("etcd", module.version, module.binaries, stamps={"a": "b"})
-    assert len({amd, *(golang.key(m, ("linux", "amd64")) for m in (tagged, stamped))}) == 3
+def test_another_disk_is_not_moved_by_our_variable(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"needed; next: free some space$"):
+        artefacts.require_disk(1e9, tmp_path)
+
+
+def test_a_lock_of_another_run_is_seen_and_a_wait_for_it_can_be_ended(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not artefacts.busy()
+
+    def interrupted(_seconds: float) -> None:
+        raise proc.Interrupted
+
+    monkeypatch.setattr(proc, "pause", interrupted)
+    with artefacts.lock("thing"):
+        assert artefacts.busy()
+        with artefacts.lock_if_free("thing") as held:
+            assert not held
+        with pytest.raises(proc.Interrupted), artefacts.lock("thing", log):
+            pytest.fail("two runs held one lock")
+    assert "another run is making the same" in log.path.read_text()
+    assert not artefacts.busy()
+    with artefacts.lock_if_free("thing") as held:
+        assert held
+
+
+def _unusable(message: str) -> str:
+    return rf"{message}; next: point {repo.CACHE_VARIABLE} to a folder of yours"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: artefacts.folder("engine"),
+        lambda: artefacts.lock("x").__enter__(),
+        lambda: artefacts.workspace("x").__enter__(),
+        lambda: artefacts.require_disk(0),
+    ],
+)
+def test_a_cache_that_cannot_be_one_is_one_line(
+    use: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    places = {tmp_path / "file": "file exists|not a directory", Path("/proc/nope"): "no such file"}
+    for place, why in places.items():
+        monkeypatch.setenv(repo.CACHE_VARIABLE, str(place))
+        with pytest.raises(
+            MachineError, match=_unusable(f"{place}.*: cannot be written: ({why}).*")
+        ):
+            use()
+
+
+def test_a_lock_of_another_user_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    (artefacts.folder("locks") / "x.lock").mkdir()  # cannot be opened, whoever we are
+    with pytest.raises(MachineError, match=_unusable("cannot be written: is a directory")):
+        artefacts.lock("x").__enter__()
+
+
+def test_a_disk_that_fills_up_is_one_line_and_other_mistakes_stay_themselves() -> None:
+    with (
+        pytest.raises(MachineError, match=_unusable("cannot be written: no space left on device")),
+        artefacts.workspace("thing"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(FileNotFoundError), artefacts.workspace("thing") as work:
+        (work / "missing").read_text()
+    assert list((repo.cache() / "work").iterdir()) == []
 
 
 def test_the_node_image_follows_every_part_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = nodeimage.reference()
-    assert before.startswith(f"{nodeimage.NODE_REPOSITORY}:v1.36.3-")
+    def references() -> tuple[str, str]:
+        return nodeimage.root_reference(), nodeimage.reference()
+
+    before = references()
+    assert before[1].startswith(f"{nodeimage.NODE_REPOSITORY}:v1.36.3-")
+    assert references() == before
     changed = tmp_path / "node"
     changed.mkdir()
     (changed / "install").write_text("another recipe")
-    monkeypatch.setattr(nodeimage, "RECIPE", changed)
-    assert nodeimage.reference() != before
+    (changed / "packages.txt").write_text("\n".join(nodeimage.packages()))
+    with monkeypatch.context() as other:
+        other.setattr(nodeimage, "RECIPE", changed)
+        assert nodeimage.root_reference() == before[0]
+        assert nodeimage.reference() != before[1]
+        (changed / "packages.txt").write_text("systemd")
+        assert nodeimage.root_reference() != before[0]
+    told = nodeimage._debootstrap()
+    for name, value in {
+        "WASTE": (),
+        "IMPORT": (),
+        "SUITE": "trixie",
+        "_debootstrap": lambda: ["--variant=buildd", *told[1:]],
+    }.items():
+        with monkeypatch.context() as other:
+            other.setattr(nodeimage, name, value)
+            root, node = references()
+            assert root != before[0], name
+            assert node != before[1], name
+    # The node's kubectl, and what it is built for.
+    with monkeypatch.context() as other:
+        other.setattr(programs, "key", lambda _tool: "another kubectl")
+        assert nodeimage.reference() != before[1]
+    with monkeypatch.context() as other:
+        other.setattr(golang, "node_platform", lambda: ("linux", "s390x"))
+        assert nodeimage.root_reference() != before[0]
+
+
+def test_a_tools_key_follows_its_wheel_and_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    helm, kind = pins.tools()["helm"], pins.tools()["kind"]
+    monkeypatch.setattr(machine, "go_platform", lambda: ("linux", "amd64"))
+    before = programs.key(helm)
+    wheel = pins.wheel()
+    with monkeypatch.context() as other:
+        other.setattr(wheel.__class__, "__repr__", lambda _self: "another hash")
+        assert programs.key(helm) != before
+    own = programs.key(kind)
+    with monkeypatch.context() as other:
+        other.setattr(golang, "ENVIRONMENT", {**golang.ENVIRONMENT, "CGO_ENABLED": "1"})
+        assert programs.key(helm) == before, "the wheel is not compiled here"
+        assert programs.key(kind) != own
+    monkeypatch.setattr(machine, "go_platform", lambda: ("darwin", "amd64"))
+    assert programs.key(helm) != before
+    assert programs.key(kind) != own

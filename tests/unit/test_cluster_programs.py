@@ -130,8 +130,3 @@ def test_every_tool_can_be_built_where_its_wheel_does_not_fit() -> None:
         assert tool.binary in module.binaries
         assert module.version == tool.version
         assert any(tool.version.startswith(prefix) for prefix in tool.fits)
-
-
-def test_progress_counts_packages_and_nothing_else() -> None:
-    lines = ["k8s.io/api/core/v1", "vendor/golang.org/x/net", "go: downloading a v1", "-- 3 of 4"]
-    assert [bool(golang.PACKAGE.fullmatch(line)) for line in lines] == [True, True, False, False]

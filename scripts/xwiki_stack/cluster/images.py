@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from xwiki_stack import proc, repo
-from xwiki_stack.cluster import artefacts, engine, machine
+from xwiki_stack.cluster import artefacts, engine, machine, progress
 from xwiki_stack.cluster.registry import Bed
 from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log
@@ -89,11 +89,11 @@ def build(image: Image, log: Log) -> str:
     with artefacts.lock(name, log), artefacts.workspace(name) as work:
         if docker.has_image(target):
             return "made by another run"
-        artefacts.require_disk(3)
         path = docker.environment.get("PATH") or machine.system_path()
         env = {**docker.environment, "PATH": path, "DEB_MIRROR": machine.debian_mirror()}
         # In a mount namespace of its own: what its debootstrap mounts ends with it.
-        log.run(["unshare", "--mount", script, target, work], env=env, cwd=work)
+        with progress.Watch(log, progress.debootstrap):
+            log.run(["unshare", "--mount", script, target, work], env=env, cwd=work)
     if not docker.has_image(target):
         raise MachineError(f"{image.folder}/build left no image {target}", next=f"read {log.path}")
     _forget_older(docker, image)

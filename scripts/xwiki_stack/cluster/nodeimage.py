@@ -4,14 +4,23 @@ Three artefacts, each keyed by what made it: the root file system (debootstrap),
 node preloads (written from our binaries), and the node image itself. Recipe files: ci/bed/node.
 """
 
+import json
 import re
 import shutil
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from xwiki_stack import proc, repo
-from xwiki_stack.cluster import archive, artefacts, engine, golang, machine, pins, programs
+from xwiki_stack.cluster import (
+    archive,
+    artefacts,
+    engine,
+    golang,
+    machine,
+    pins,
+    programs,
+    progress,
+)
 from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log
 
@@ -20,6 +29,21 @@ SUITE = "bookworm"
 ROOT_REPOSITORY = "xwiki-stack.local/node-rootfs"
 NODE_REPOSITORY = "xwiki-stack.local/node"
 TOOLBOX = "xwiki-stack.local/toolbox:bed"
+
+BUILDER = "xwiki-stack-node-build"
+"""The container that a node image is made in; what an interrupted run left of it is no use."""
+
+WASTE = (
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+)
+"""Folders of the root file system that no node needs."""
+
+IMPORT = ("--change", "ENV container=docker")
+"""What docker is told about the root file system."""
 
 # Modules whose binaries are part of a node.
 MODULES = (
@@ -54,13 +78,15 @@ def packages() -> list[str]:
 
 def root_reference() -> str:
     """Name of the root file system's image."""
-    return f"{ROOT_REPOSITORY}:{SUITE}-{repo.digest(RECIPE / 'packages.txt', SUITE)}"
+    made_by = [_debootstrap(), WASTE, IMPORT, golang.node_platform()]
+    return f"{ROOT_REPOSITORY}:{SUITE}-{repo.digest(json.dumps(made_by))}"
 
 
 def reference() -> str:
     """Name of the node image: the Kubernetes version and the content key."""
     modules = pins.modules()
     keys = [golang.key(modules[name], golang.node_platform()) for name in MODULES]
+    keys += [root_reference(), programs.key(pins.tools()["kubectl"])]
     source = repo.ROOT / "scripts" / "xwiki_stack" / "cluster"
     key = repo.digest(RECIPE, source / "nodeimage.py", source / "archive.py", *keys)
     return f"{NODE_REPOSITORY}:v{modules['kubernetes'].version}-{key}"
@@ -76,21 +102,19 @@ def build_root(log: Log) -> str:
             return "made by another run"
         root = work / "root"
         # In a mount namespace of its own: whatever it mounts is gone when it is interrupted.
-        with Debootstrap(log):
+        with progress.Watch(log, progress.debootstrap):
             log.run(
-                ["unshare", "--mount", "debootstrap", "--variant=minbase",
-                 f"--include={','.join(packages())}", SUITE, root, machine.debian_mirror()],
+                ["unshare", "--mount", "debootstrap", *_debootstrap(), root,
+                 machine.debian_mirror()],
                 env={"PATH": machine.system_path()},
             )  # fmt: skip
-        for waste in ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man",
-                      "usr/share/locale"):  # fmt: skip
+        for waste in WASTE:
             for path in (root / waste).glob("*"):
                 artefacts.remove(path) if path.is_dir() else path.unlink()
         log.say("importing it into the engine")
-        change = ["--change", "ENV container=docker"]
         proc.pipe(
             ["tar", "-C", root, "-c", "."],
-            docker.docker("import", *change, "-", target),
+            docker.docker("import", *IMPORT, "-", target),
             log=log.path,
         )
     return "made"
@@ -105,7 +129,7 @@ def build(log: Log) -> str:
         if docker.has_image(target):
             return "made by another run"
         # One name, under a lock: what a killed run left is removed first.
-        name = "xwiki-stack-node-build"
+        name = BUILDER
         remove = docker.docker("rm", "--force", "--volumes", name)
         proc.run(remove, check=False)
         # systemd halts on this signal; a plain SIGTERM makes it execute itself again.
@@ -149,6 +173,11 @@ def build(log: Log) -> str:
         finally:
             proc.run(remove, check=False)
     return "made"
+
+
+def _debootstrap() -> list[str]:
+    """What debootstrap is told, beside where to and where from."""
+    return ["--variant=minbase", f"--include={','.join(packages())}", SUITE]
 
 
 def _stage(stage: Path) -> None:
@@ -266,30 +295,3 @@ def forget_older(docker: engine.Engine) -> None:
 
 def _binaries(name: str) -> Path:
     return golang.binaries(pins.modules()[name])
-
-
-class Debootstrap:
-    """Tells, while debootstrap runs, how far it is."""
-
-    WORDS = ("Retrieving", "Extracting", "Unpacking", "Configuring")
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._tell, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _tell(self) -> None:
-        while not self._ended.wait(3):
-            text = self._log.path.read_text(errors="replace")
-            counts = {word: text.count(f"I: {word} ") for word in self.WORDS}
-            reached = [word for word in self.WORDS if counts[word]]
-            if reached:
-                word = reached[-1]
-                self._log.say(f"{word.lower()} packages, {counts[word]} so far")

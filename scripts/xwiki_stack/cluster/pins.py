@@ -62,12 +62,12 @@ class Module:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """Which Go is good enough, and the wheel that brings one."""
+    """Which Go is good enough, and the wheel that brings one: its hash by "system/processor"."""
 
     at_least: tuple[int, int]
     package: str
     version: str
-    sha256: tuple[str, ...]
+    sha256: dict[str, str]
 
 
 GO_MODULES = repo.ROOT / "ci" / "bed" / "go"
@@ -102,7 +102,7 @@ def toolchain() -> Toolchain:
     entry = _document()["go"]
     major, minor = entry["atLeast"].split(".")
     least = (int(major), int(minor))
-    return Toolchain(least, entry["package"], entry["version"], tuple(entry["sha256"]))
+    return Toolchain(least, entry["package"], entry["version"], dict(entry["sha256"]))
 
 
 def modules() -> dict[str, Module]:

