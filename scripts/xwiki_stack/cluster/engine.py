@@ -48,6 +48,15 @@ class Engine:
             return ["docker", *words]
         return [_home() / "bin" / "docker", "--host", self.host, *words]
 
+    @property
+    def data_root(self) -> Path | None:
+        """Where it keeps images and containers; None where that is not a folder of this machine."""
+        if self.ours:
+            return _home() / "data"
+        asked = proc.run(self.docker("info", "--format", "{{.DockerRootDir}}"), check=False)
+        root = Path(asked.out.strip() or "/nowhere")
+        return root if root.is_dir() else None
+
     def has_image(self, reference: str) -> bool:
         """Whether an image of that name is in the engine's store."""
         asked = proc.run(self.docker("image", "inspect", "--format", "-", reference), check=False)
@@ -109,13 +118,12 @@ def _start(log: Log) -> None:
             f"{_socket()} is too long for a socket",
             next=f"point {repo.CACHE_VARIABLE} to a shorter path",
         )
-    artefacts.require_disk(3)
     log_file = repo.logs() / "dockerd.log"
     if not proc.alive(_pid_file()):
         _forget_earlier_boot()
         (home / "dockerd.pid").unlink(missing_ok=True)
-        for folder in ("bin", "run"):
-            (home / folder).mkdir(parents=True, exist_ok=True)
+        for name in ("bin", "run"):
+            artefacts.folder("engine", name)
         _link_client()
         log.say("starting dockerd")
         proc.spawn(_argv(), log=log_file, pid_file=_pid_file(), env={"PATH": _path()})
@@ -124,7 +132,7 @@ def _start(log: Log) -> None:
     while time.monotonic() < deadline and proc.alive(_pid_file()):
         if _answers(engine):
             return
-        time.sleep(0.3)
+        proc.pause(0.3)
     proc.end(_pid_file())
     last = [line for line in log_file.read_text(errors="replace").splitlines() if line.strip()]
     raise MachineError(
@@ -144,7 +152,7 @@ def _forget_earlier_boot() -> None:
     if noted.exists() and noted.read_text().strip() == boot:
         return
     artefacts.remove(home / "run")
-    home.mkdir(parents=True, exist_ok=True)
+    artefacts.folder("engine")
     noted.write_text(f"{boot}\n")
 
 

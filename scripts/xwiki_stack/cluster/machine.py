@@ -53,22 +53,39 @@ def missing_packages(*, engine: bool, bed: bool) -> list[str]:
     return sorted(package for program, package in wanted.items() if not has(program))
 
 
-def install(packages: list[str], log: Log) -> None:
-    """Install Debian packages without starting their services where systemd does not run.
+def installer(packages: list[str]) -> list[str]:
+    """The words before apt-get that let it install packages: none for root, else sudo.
 
+    sudo must not ask for a password: apt-get runs in the background, where nobody can answer.
     Raises MachineError where there is no apt-get or no right to use it.
     """
-    if not packages:
-        return
     names = " ".join(packages)
     if not proc.which("apt-get"):
         raise MachineError(
             f"missing: {names}, and this system has no apt-get",
             next="install a container engine (Docker) that can reach an image registry",
         )
-    prefix = [] if os.geteuid() == 0 else ["sudo"]
-    if prefix and not proc.which("sudo"):
+    if os.geteuid() == 0:
+        return []
+    sudo = ["sudo", "-n"]
+    if not proc.which("sudo"):
         raise MachineError(f"installing {names} needs root", next="run as root, or install sudo")
+    if proc.run([*sudo, "true"], check=False).code != 0:
+        raise MachineError(
+            f"installing {names} needs root, and sudo asks for a password",
+            next="run `sudo -v` first, or run as root",
+        )
+    return sudo
+
+
+def install(packages: list[str], log: Log) -> None:
+    """Install Debian packages without starting their services where systemd does not run.
+
+    Raises MachineError as `installer` does.
+    """
+    if not packages:
+        return
+    prefix = installer(packages)
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     if not Path("/run/systemd/system").is_dir():
         # invoke-rc.d starts nothing in runlevel 1: without systemd we start the engine ourselves.
@@ -76,7 +93,7 @@ def install(packages: list[str], log: Log) -> None:
     keep = ["env", *(f"{name}={value}" for name, value in env.items())]
     log.say("apt-get update")
     log.run([*prefix, "apt-get", "update", "-q"])
-    log.say(f"apt-get install {names}")
+    log.say(f"apt-get install {' '.join(packages)}")
     log.run(
         [*prefix, *keep, "apt-get", "install", "-q", "-y", "--no-install-recommends", *packages]
     )

@@ -1,13 +1,18 @@
 """Whether container images can be pulled here: asked once, by one image-manifest request."""
 
 import os
+import re
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from typing import Any
+
+import requests
 
 from xwiki_stack import proc
-from xwiki_stack.cluster import engine
-from xwiki_stack.errors import IntentError, MachineError
+from xwiki_stack.errors import IntentError
 
 VARIABLE = "XWIKI_STACK_BED"
 
@@ -20,12 +25,41 @@ NODE_IMAGE = (
 PATIENCE = 10.0
 """Seconds for the manifest request: a registry that is slower is of no use for a gigabyte."""
 
+REST = 2.0
+"""Seconds before the one more try: a blip must not cost a quarter of an hour of building."""
+
+ENDPOINTS = {"docker.io": "https://registry-1.docker.io"}
+"""Where a registry's API is, if not at its name."""
+
+MANIFESTS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+
 
 class Bed(Enum):
     """Where images come from: pulled from their registries, or made here."""
 
     REGISTRY = "registry"
     OFFLINE = "offline"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A bed, and why it is this one."""
+
+    bed: Bed
+    why: str
+
+    @property
+    def text(self) -> str:
+        """Both in words, with the way to have it otherwise."""
+        pulled = self.bed is Bed.REGISTRY
+        other = Bed.OFFLINE if pulled else Bed.REGISTRY
+        what = "pulled" if pulled else "built here without a registry"
+        return f"{what}: {self.why} ({VARIABLE}={other.value} for the other way)"
 
 
 def wanted(environment: Mapping[str, str]) -> Bed | None:
@@ -45,31 +79,56 @@ def wanted(environment: Mapping[str, str]) -> Bed | None:
 
 
 def choose() -> Bed:
-    """The bed of this machine: what the environment asks for, else what the registry answers.
+    """The bed of this machine, see `decide`."""
+    return decide().bed
 
-    The request goes through the docker client, with its own configuration; without a client
-    there is nothing to pull with, so the bed is the offline one.
-    """
+
+def decide() -> Choice:
+    """The bed of this machine: what the environment asks for, else what the registry answers."""
     asked = wanted(os.environ)
-    if asked:
-        return asked
-    if not proc.which("docker"):
-        return Bed.OFFLINE
-    return decide(_manifest_code())
-
-
-def decide(code: int | None) -> Bed:
-    """From the exit code of the manifest request (None: no answer in time) to the bed."""
-    return Bed.REGISTRY if code == 0 else Bed.OFFLINE
+    return Choice(asked, f"{VARIABLE} says so") if asked else _answered()
 
 
 @cache
-def _manifest_code() -> int | None:
-    """Asked once per run: an unreachable registry costs PATIENCE each time."""
-    found = engine.running()
-    docker = found or engine.Engine("")
-    argv = docker.docker("manifest", "inspect", NODE_IMAGE)
+def _answered() -> Choice:
+    """Asked once per run: a registry that comes or goes must not split a run in two."""
+    name = NODE_IMAGE.partition("/")[0]
+    refused = refusal(NODE_IMAGE, ENDPOINTS[name])
+    if refused:
+        proc.pause(REST)
+        refused = refusal(NODE_IMAGE, ENDPOINTS[name])
+    if refused:
+        return Choice(Bed.OFFLINE, f"{name} does not give kind's node image: {refused}")
+    return Choice(Bed.REGISTRY, f"{name} answers")
+
+
+def refusal(image: str, endpoint: str) -> str:
+    """Why a registry does not serve an image that is named with its digest; '' when it does.
+
+    Asked without the container engine: there may be none yet, and its mirrors, certificates and
+    logins would not help, since the wiki's images are pulled by the cluster's nodes, which know
+    none of them. HTTP(S)_PROXY is honoured. A HEAD does not count as a pull.
+    """
+    repository, digest = re.split("[:@]", image.partition("/")[2])[0], image.partition("@")[2]
+    deadline = time.monotonic() + PATIENCE
+
+    def ask(method: str, url: str, **more: Any) -> requests.Response:
+        left = max(deadline - time.monotonic(), 0.01)
+        return requests.request(method, url, timeout=left, allow_redirects=True, **more)
+
+    url, headers = f"{endpoint}/v2/{repository}/manifests/{digest}", {"Accept": ",".join(MANIFESTS)}
     try:
-        return proc.run(argv, check=False, timeout=PATIENCE).code
-    except MachineError:
-        return None
+        answer = ask("HEAD", url, headers=headers)
+        scheme, _, challenge = answer.headers.get("WWW-Authenticate", "").partition(" ")
+        if answer.status_code == requests.codes.unauthorized and scheme.lower() == "bearer":
+            where = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+            given = ask("GET", where.pop("realm", ""), params=where).json()
+            headers["Authorization"] = f"Bearer {given.get('token') or given.get('access_token')}"
+            answer = ask("HEAD", url, headers=headers)
+    except requests.RequestException as failed:
+        return type(failed).__name__
+    if answer.status_code != requests.codes.ok:
+        return f"HTTP {answer.status_code}"
+    # Some networks answer every request with a page of their own.
+    kind = answer.headers.get("Content-Type", "").partition(";")[0]
+    return "" if kind in MANIFESTS else f"something else answers, with {kind or 'no content type'}"
