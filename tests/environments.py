@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from xwiki_stack import generate, intent, render, repo
+from xwiki_stack.intent import Cluster, Environment
 from xwiki_stack.render import Manifest, Values
 
 DATA = repo.ROOT / "tests" / "data"
@@ -31,10 +32,14 @@ def values(environment: str) -> list[Values]:
 
 def decided() -> dict[str, object]:
     """Generated values of the prod that tests decide, on example.org."""
-
-    environment = intent.load_environment("prod", DATA / "decided")
-    document: dict[str, object] = yaml.safe_load(generate.text_of(environment))
+    document: dict[str, object] = yaml.safe_load(generate.text_of(*decided_prod()))
     return document
+
+
+def decided_prod() -> tuple[Environment, Cluster]:
+    """The prod that tests decide, and its cluster."""
+    folder = DATA / "decided"
+    return intent.load_environment("prod", folder), intent.load_cluster("main", folder)
 
 
 @cache

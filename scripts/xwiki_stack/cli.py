@@ -84,7 +84,7 @@ def _expand(arguments: argparse.Namespace) -> None:
 def _generate(arguments: argparse.Namespace) -> None:
     names = [arguments.env] if arguments.env else None
     if arguments.preview:
-        for item in generate.generate(names, preview=True):
+        for item in generate.preview(names):
             print(item.text, end="")
     elif arguments.check:
         if difference := generate.drift(names):
@@ -94,10 +94,10 @@ def _generate(arguments: argparse.Namespace) -> None:
             )
         print("generated files are what the intent says")
     else:
-        written = generate.generate(names)
-        for item in written:
-            print(f"written: {repo.relative(item.path)}")
-        if not written:
+        outcome = generate.generate(names)
+        for path in outcome.written:
+            print(f"written: {repo.relative(path)}")
+        if not outcome.written:
             print("nothing to do: generated files are what the intent says")
 
 

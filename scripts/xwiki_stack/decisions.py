@@ -56,27 +56,26 @@ def _answers(environment: Environment, cluster: Cluster) -> dict[str, tuple[str,
     """State and value by the key of the catalogue."""
     sizes = sizing.resources(environment)
     heap = sizing.heap(sizes["xwiki"].limit_memory).value
-    pool = sizing.buffer_pool(sizes["mysql"].limit_memory).value
-    target = environment.backups.get("target", intent.UNDECIDED)
+    limit = sizes["mysql"].limit_memory
+    pool, connections = sizing.buffer_pool(limit).value, sizing.max_connections(limit).value
+    target = environment.backups.get("target")
     objectives = [
-        environment.backups.get(key, intent.UNDECIDED) for key in ("rpo", "rto", "drills")
+        f"{word} {environment.backups.get(key)}"
+        for word, key in (("RPO", "rpo"), ("RTO", "rto"), ("drills", "drills"))
     ]
     unpinned = sorted({"mysql", "xwiki"} - set(environment.digests))
     cloudflare = cluster.dns == "cloudflare"
     return {
-        "mysql": _said("mysql", environment.mysql),
-        "host": _said("host", environment.host),
+        "mysql": _said(environment, 1, environment.mysql),
+        "host": _said(
+            environment, 3, environment.host, f", or domain in values/clusters/{cluster.name}.yaml"
+        ),
         "backups.target": _said(
-            "backups.target", target["bucket"] if isinstance(target, dict) else target
+            environment, 2, target["bucket"] if isinstance(target, dict) else ""
         ),
-        "backups.rpo": ("open", "write backups.rpo, backups.rto and backups.drills in the intent")
-        if intent.UNDECIDED in objectives
-        else ("decided", "RPO {}, RTO {}, drills {}".format(*objectives)),
+        "backups.rpo": _said(environment, 4, ", ".join(objectives)),
         "size.xwiki": ("decided", f"heap {heap}, G1, pauses of 200 ms, no JMX"),
-        "size.mysql": (
-            "decided",
-            f"buffer pool {pool}, {sizing.max_connections().value} connections",
-        ),
+        "size.mysql": ("decided", f"buffer pool {pool}, {connections} connections"),
         "images": ("open", f"no digest yet: write images.{' and images.'.join(unpinned)}")
         if unpinned
         else ("decided", "both images pinned by digest"),
@@ -90,9 +89,14 @@ def _answers(environment: Environment, cluster: Cluster) -> dict[str, tuple[str,
     }
 
 
-def _said(key: str, value: str) -> tuple[str, str]:
-    undecided = value == intent.UNDECIDED
-    return ("open", f"write {key} in the intent") if undecided else ("decided", value)
+def _said(
+    environment: Environment, number: int, value: str, elsewhere: str = ""
+) -> tuple[str, str]:
+    """What a blocking decision came to, or the keys that it leaves open."""
+    keys = [key for key, decision in environment.open_keys.items() if decision == number]
+    if keys:
+        return "open", f"write {', '.join(keys)} in the intent{elsewhere}"
+    return "decided", value
 
 
 def text(env: str) -> str:

@@ -17,7 +17,7 @@ from jinja2 import FileSystemLoader, StrictUndefined
 
 from xwiki_stack import intent, repo, sizing
 from xwiki_stack.errors import RefusedError, UndecidedError
-from xwiki_stack.intent import Environment, bytes_of
+from xwiki_stack.intent import Cluster, Environment, bytes_of
 
 GENERATED = repo.ROOT / "values" / "generated"
 REFERENCE = repo.ROOT / "docs" / "reference" / "intent.md"
@@ -40,21 +40,32 @@ class Generated:
     text: str
 
 
-def generate(names: Sequence[str] | None = None, *, preview: bool = False) -> list[Generated]:
-    """Render the environments (None: all that are decided) and write what changed.
+@dataclass(frozen=True)
+class Outcome:
+    """What `generate` did: files written."""
 
-    preview: write nothing, and render undecided ones too. Gives the written (or rendered) files.
-    Raises UndecidedError for a named environment with open blocking decisions, RefusedError for
-    a volume that would shrink, IntentError for a mistake in an intent.
+    written: list[Path]
+
+
+def generate(names: Sequence[str] | None = None) -> Outcome:
+    """Write what the environments give and what changed of it; None: all that are decided.
+
+    Raises UndecidedError for a named environment with open blocking decisions,
+    RefusedError for a volume that would shrink, IntentError for a mistake in
+    an intent.
     """
-    files = _wanted(names, preview=preview)
-    if preview:
-        return files
+    files = _wanted(names)
     changed = [item for item in files if _present(item.path) != item.text]
     for item in changed:
         item.path.parent.mkdir(parents=True, exist_ok=True)
         item.path.write_text(item.text)
-    return changed
+    return Outcome([item.path for item in changed])
+
+
+def preview(names: Sequence[str] | None = None) -> list[Generated]:
+    """Values of the environments (None: all), undecided or not; nothing is written."""
+    wanted = names or intent.environments()
+    return [_generated(intent.load_environment(name)) for name in wanted]
 
 
 def drift(names: Sequence[str] | None = None) -> list[str]:
@@ -62,8 +73,9 @@ def drift(names: Sequence[str] | None = None) -> list[str]:
 
     names None looks at all decided environments, and at files of those that are not (any more).
     """
+    files = _wanted(names)
     lines: list[str] = []
-    for item in _wanted(names, preview=False):
+    for item in files:
         here = repo.relative(item.path)
         lines += difflib.unified_diff(
             _present(item.path).splitlines(),
@@ -72,11 +84,9 @@ def drift(names: Sequence[str] | None = None) -> list[str]:
             f"{here} (from the intent)",
             lineterm="",
         )
-    if names is None:
-        decided = {path_of(name) for name in intent.environments() if not _open(name)}
-        for path in sorted(set(GENERATED.glob("*/*.yaml")) - decided):
-            here = repo.relative(path)
-            lines += [f"--- {here} (committed)", "+++ nothing: no decided intent gives this file"]
+    for path in _stale(files) if names is None else []:
+        here = repo.relative(path)
+        lines += [f"--- {here} (committed)", "+++ nothing: no decided intent gives this file"]
     return lines
 
 
@@ -85,12 +95,11 @@ def path_of(name: str) -> Path:
     return GENERATED / name / "xwiki-stack.yaml"
 
 
-def text_of(environment: Environment) -> str:
-    """The values of one environment."""
-    cluster = intent.load_cluster(environment.cluster)
+def text_of(environment: Environment, cluster: Cluster) -> str:
+    """The values of one environment on its cluster."""
     sizes = sizing.resources(environment)
     blame = f"{repo.relative(environment.path)}: resources"
-    host_open = environment.host == intent.UNDECIDED
+    host_open = intent.is_undecided(environment.host)
     line = environment.mysql if environment.mysql != intent.UNDECIDED else "9.7"
     jinja = Jinja(
         loader=FileSystemLoader(repo.ROOT / "values" / "templates"),
@@ -106,20 +115,23 @@ def text_of(environment: Environment) -> str:
         sizes=sizes,
         sizing=sizing,
         flavors=FLAVORS,
-        origin={
-            component: "Spelled out in the intent"
-            if component in environment.resources
-            else f"Size {environment.size}"
-            for component in sizes
-        },
+        volumes=sizing.volumes(environment, cluster),
+        claim_template=sizing.claim_template(environment),
+        origin=lambda given, component: (
+            "Spelled out in the intent" if component in given else f"Size {environment.size}"
+        ),
         schema=SCHEMA,
         heap=sizing.heap(sizes["xwiki"].limit_memory, f"{blame}.xwiki.limits.memory"),
         pool=sizing.buffer_pool(sizes["mysql"].limit_memory, f"{blame}.mysql.limits.memory"),
-        connections=sizing.max_connections(),
-        classes=sizing.storage_classes(cluster),
+        connections=sizing.max_connections(sizes["mysql"].limit_memory),
         pinned={name: name in environment.digests for name in ("xwiki", "mysql")},
         xwiki_tag=_tag(f"{environment.xwiki}-mysql-tomcat", environment.digests.get("xwiki")),
         mysql_tag=_tag(intent.MYSQL_LINES[line], environment.digests.get("mysql")),
+        host_origin=(
+            "Derived from the cluster's domain"
+            if environment.host == intent.host_of(environment.name, cluster)
+            else "As the intent says"
+        ),
         published=cluster.ingress != "none" and not host_open,
         unpublished=(
             "Not published: the host is undecided (decision 3)."
@@ -180,43 +192,59 @@ def _allowed(item: dict[str, Any]) -> str:
     return ", ".join([*example, *form] or [kind, *bounds])
 
 
-def _wanted(names: Sequence[str] | None, *, preview: bool) -> list[Generated]:
+def _wanted(names: Sequence[str] | None) -> list[Generated]:
+    """The files as they should be."""
     files = []
     for name in names or intent.environments():
         environment = intent.load_environment(name)
-        if environment.undecided and not preview:
-            if names is None:
-                continue
+        if not environment.undecided:
+            files.append(_generated(environment))
+        elif names is not None:
             raise UndecidedError(
                 f"{name} has open blocking decisions: {', '.join(environment.undecided)}",
                 next=f"`xwiki-stack decisions --env {name}` tells who decides; "
                 "`--preview` shows what the rest would give",
             )
-        path = path_of(name)
-        _refuse_resize(environment, path)
-        files.append(Generated(path, text_of(environment)))
     if names is None:
         files.append(Generated(REFERENCE, reference()))
     return files
 
 
-def _refuse_resize(environment: Environment, path: Path) -> None:
-    """Refuse to shrink a volume, or to grow one that cannot grow, against what is committed."""
+def _generated(environment: Environment) -> Generated:
+    """The values file of an environment, checked against what is committed."""
+    cluster = intent.load_cluster(environment.cluster)
+    path = path_of(environment.name)
+    _refuse_other_volumes(environment, cluster, path)
+    return Generated(path, text_of(environment, cluster))
+
+
+def _stale(files: Sequence[Generated]) -> list[Path]:
+    """Generated files that none of the wanted ones replaces."""
+    return sorted(set(GENERATED.glob("*/*.yaml")) - {item.path for item in files})
+
+
+def _refuse_other_volumes(environment: Environment, cluster: Cluster, path: Path) -> None:
+    """Refuse what no claim can follow: to shrink, to grow where it cannot.
+
+    The committed values stand for the claims: they are what was installed.
+    """
     try:
         before = yaml.safe_load(_present(path)) or {}
     except yaml.YAMLError:
         before = {}  # edited by hand into something else; it is about to be written anew
     where = repo.relative(environment.path)
-    cluster = intent.load_cluster(environment.cluster)
-    born = environment.mysql_claim_template
+    anew = f"for a new install delete {repo.relative(path)}"
+    volumes, born = sizing.volumes(environment, cluster), sizing.claim_template(environment)
     # Key in the intent, component and key in the values, wanted, can it grow.
     sizes = [
-        ("mysql", "mysql", "size", environment.mysql_storage, cluster.expandable),
+        ("mysql", "mysql", "size", volumes["mysql"].size, cluster.expandable),
         ("mysqlClaimTemplate", "mysql", "claimTemplateSize", born, True),
-        ("xwiki", "xwiki", "size", environment.xwiki_storage, cluster.expandable),
+        ("xwiki", "xwiki", "size", volumes["xwiki"].size, cluster.expandable),
     ]
     for key, component, value, size, grows in sizes:
-        old = _committed(before, component, value) or size
+        old = intent.at(before, component, "persistence", value)
+        if not (isinstance(old, str) and intent.is_bytes(old)):
+            continue  # not there yet, or edited by hand into nonsense
         if bytes_of(size) < bytes_of(old):
             raise RefusedError(
                 f"{size} is less than the {old} of the generated values: volumes do not shrink",
@@ -226,21 +254,10 @@ def _refuse_resize(environment: Environment, path: Path) -> None:
         if bytes_of(size) > bytes_of(old) and not grows:
             raise RefusedError(
                 f"{size} is more than the {old} of the generated values, and the storage driver of "
-                f"cluster {environment.cluster} cannot grow volumes",
+                f"cluster {cluster.name} cannot grow volumes",
                 where=f"{where}: storage.{key}",
-                next=f"write {old}, or for a new install delete {repo.relative(path)}",
+                next=f"write {old}, or {anew}",
             )
-
-
-def _committed(values: Any, component: str, key: str) -> str:
-    """A volume's size as the committed values say it; '' where they were edited into nonsense."""
-    for part in (component, "persistence", key):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values if isinstance(values, str) and intent.is_bytes(values) else ""
-
-
-def _open(name: str) -> bool:
-    return bool(intent.load_environment(name).undecided)
 
 
 def _tag(version: str, digest: str | None) -> str:

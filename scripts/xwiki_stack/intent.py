@@ -16,15 +16,23 @@ from xwiki_stack.errors import IntentError
 
 VALUES = repo.ROOT / "values"
 UNDECIDED = "undecided"
+LOCALHOST = "localhost"
+
+BLOCKING = {
+    "mysql": 1,
+    "backups.target": 2,
+    "host": 3,
+    "backups.rpo": 4,
+    "backups.rto": 4,
+    "backups.drills": 4,
+}
+"""Key of an intent, and the blocking decision that it takes (mission, section 12)."""
 
 MYSQL_LINES = {"9.7": "9.7.1", "8.4": "8.4.10"}
 """Allowed LTS line to the image tag it means (newest official tags known when written)."""
 
 XWIKI_MINIMUM = ((17, 10, 12), (18, 4, 4), (18, 7, 0))
 """Lowest release of each line that runs on a read-only root file system (XDOCKER-417, -427)."""
-
-CLAIM_TEMPLATE = "50Gi"
-"""What a new database volume is born with where the intent is silent; the schema says the same."""
 
 _NAMESPACE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
@@ -37,6 +45,7 @@ class Cluster:
     """Facts of a cluster.
 
     `cpu`, `memory` and `disk` are what each node offers to pods and volumes: cores, bytes, bytes.
+    `domain` is that of its host names, or `undecided`.
     """
 
     name: str
@@ -50,6 +59,7 @@ class Cluster:
     ingress: str
     ingress_class: str
     issuer: str
+    domain: str
     dns: str
     metrics: bool
     logs: str
@@ -57,9 +67,10 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Environment:
-    """An intent. `undecided` lists the open blocking decisions as `key (decision N)`, for prod.
+    """An intent. `open_keys` are those a blocking decision leaves open, with its number.
 
-    `resources` holds requests and limits by component where they replace those of `size`.
+    What has a component as key holds only what the intent says of it; `resources` and `storage`
+    replace numbers of `size`.
     """
 
     name: str
@@ -72,16 +83,21 @@ class Environment:
     mysql: str
     size: str
     resources: dict[str, dict[str, dict[str, str]]]
-    mysql_storage: str
-    mysql_claim_template: str
-    xwiki_storage: str
+    storage: dict[str, str]
     flavor: str
     xip: dict[str, str]
     secret_revision: str
     digests: dict[str, str]
     backups: dict[str, Any]
     maintenance_window: str
-    undecided: tuple[str, ...]
+    open_keys: dict[str, int]
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The open blocking decisions as `key (decision N)`; only prod waits for them."""
+        if self.purpose != "prod":
+            return ()
+        return tuple(f"{key} (decision {number})" for key, number in self.open_keys.items())
 
 
 @dataclass(frozen=True)
@@ -116,6 +132,7 @@ def load_cluster(name: str, values: Path = VALUES) -> Cluster:
         ingress=ingress["controller"],
         ingress_class=ingress.get("className", ""),
         issuer=ingress.get("issuer", ""),
+        domain=document.get("domain", UNDECIDED),
         dns=document["dns"]["provider"],
         metrics=document["observability"]["metrics"],
         logs=document["observability"]["logs"],
@@ -133,8 +150,8 @@ def load_environment(name: str, values: Path = VALUES) -> Environment:
     clusters = _names(values, "clusters")
     mistakes = [*_misfits(document, "environment"), *_contradictions(document, clusters)]
     _refuse(where, "environment", mistakes)
-    storage = document["storage"]
-    namespace = f"{load_cluster(document['cluster'], values).project}-{name}"
+    cluster = load_cluster(document["cluster"], values)
+    namespace = f"{cluster.project}-{name}"
     if not _NAMESPACE.fullmatch(namespace):
         raise IntentError(
             f"{namespace!r} cannot be a namespace",
@@ -142,6 +159,8 @@ def load_environment(name: str, values: Path = VALUES) -> Environment:
             allowed="up to 63 small letters, digits and dashes",
             next="rename the file",
         )
+    derived = LOCALHOST if document["purpose"] == "local" else host_of(name, cluster)
+    document = {"host": derived, **document}
     return Environment(
         name=name,
         path=values / "envs" / f"{name}.yaml",
@@ -153,33 +172,44 @@ def load_environment(name: str, values: Path = VALUES) -> Environment:
         mysql=document["mysql"],
         size=document["size"],
         resources=document.get("resources", {}),
-        mysql_storage=storage["mysql"],
-        mysql_claim_template=storage.get("mysqlClaimTemplate", CLAIM_TEMPLATE),
-        xwiki_storage=storage["xwiki"],
+        storage=document.get("storage", {}),
         flavor=document["flavor"],
         xip=document.get("xip", {}),
         secret_revision=document.get("secretRevision", ""),
         digests=document.get("images", {}),
         backups=document.get("backups", {}),
         maintenance_window=document.get("maintenanceWindow", UNDECIDED),
-        undecided=_undecided(document),
+        open_keys={
+            place: number
+            for key, number in BLOCKING.items()
+            for place in _open_places(key, at(document, *key.split(".")))
+        },
     )
 
 
-def _undecided(document: dict[str, Any]) -> tuple[str, ...]:
-    """The open blocking decisions of a prod intent (mission, section 12: 1 to 4)."""
-    if document["purpose"] != "prod":
-        return ()
-    backups = document.get("backups", {})
-    values = {
-        "mysql (decision 1)": document["mysql"],
-        "backups.target (decision 2)": backups.get("target", UNDECIDED),
-        "host (decision 3)": document["host"],
-        "backups.rpo (decision 4)": backups.get("rpo", UNDECIDED),
-        "backups.rto (decision 4)": backups.get("rto", UNDECIDED),
-        "backups.drills (decision 4)": backups.get("drills", UNDECIDED),
-    }
-    return tuple(key for key, value in values.items() if value == UNDECIDED)
+def at(document: Any, *place: str) -> Any:
+    """What stands at a path of keys; None where nothing does."""
+    for part in place:
+        document = document.get(part) if isinstance(document, dict) else None
+    return document
+
+
+def host_of(name: str, cluster: Cluster) -> str:
+    """The host that an environment has where its intent names none, or `undecided`."""
+    if is_undecided(cluster.domain):
+        return UNDECIDED
+    return f"xwiki.{cluster.domain}" if name == "prod" else f"xwiki-{name}.{cluster.domain}"
+
+
+def is_undecided(value: str) -> bool:
+    """Whether a value says that it is none yet."""
+    return value == UNDECIDED
+
+
+def _open_places(place: str, value: Any) -> Iterator[str]:
+    """The place itself where nothing is decided."""
+    if value in (None, UNDECIDED):
+        yield place
 
 
 def _contradictions(document: Any, clusters: list[str]) -> Iterator[Mistake]:
@@ -189,9 +219,7 @@ def _contradictions(document: Any, clusters: list[str]) -> Iterator[Mistake]:
     """
 
     def said(*place: str) -> str:
-        value = document
-        for part in place:
-            value = value.get(part) if isinstance(value, dict) else None
+        value = at(document, *place)
         return value if isinstance(value, str) else ""
 
     cluster, purpose, host = said("cluster"), said("purpose"), said("host")
@@ -212,18 +240,6 @@ def _contradictions(document: Any, clusters: list[str]) -> Iterator[Mistake]:
     if said("mysql") == UNDECIDED and purpose in ("local", "staging"):
         yield Mistake("mysql", "only prod may wait for it", next='write "9.7", the tested line')
     yield from _old_versions(said("mysql"), said("xwiki"))
-    size, template = said("storage", "mysql"), said("storage", "mysqlClaimTemplate")
-    template = template or CLAIM_TEMPLATE
-    if (
-        _MEMORY.fullmatch(size)
-        and _MEMORY.fullmatch(template)
-        and bytes_of(size) < bytes_of(template)
-    ):
-        yield Mistake(
-            "storage.mysql",
-            f"{size} is less than a new volume is born with ({template})",
-            next="raise it, or lower storage.mysqlClaimTemplate before the first install",
-        )
     if said("flavor") == "xip" and "xip" not in document:
         yield Mistake(
             "xip",

@@ -5,7 +5,7 @@ docs/decisions/0003-xwiki-memory.md argues the constants.
 
 from dataclasses import dataclass
 
-from xwiki_stack import intent
+from xwiki_stack import intent, repo
 from xwiki_stack.errors import IntentError
 from xwiki_stack.intent import Cluster, Environment, bytes_of, cores_of
 
@@ -35,6 +35,10 @@ POOL_SHARE = 0.6
 POOL_CHUNK = 128
 """MiB; InnoDB rounds the pool up to whole chunks (innodb_buffer_pool_chunk_size) for each of its
 instances. Seen on 9.7.4: 2432M stays with one, becomes 2560M with four, 3072M with eight."""
+
+CONNECTIONS_PER_GI = 20
+"""Connections for each GiB of MySQL's memory limit: at their worst a quarter of it, which fits
+beside the pool's share from 4 GiB on."""
 
 XWIKI_POOL = 50
 """Connections that one XWiki takes at most (its connection pool's maxTotal)."""
@@ -92,8 +96,42 @@ METRICS = (0.5, 2560 * MI)
 LOKI = (0.2, 1024 * MI)
 """Cores and bytes of a single Loki with its collector."""
 
-COPIES = {"local-path": {"mysql": 0, "xwiki": 0}, "longhorn": {"mysql": 3, "xwiki": 2}}
-"""Copies of each volume, as far as there are nodes; local-path reserves no disk at all."""
+CLAIM_TEMPLATE = "50Gi"
+"""What a new database volume is born with where the intent is silent, whatever the size: it cannot
+change afterwards, a size can. The schema says the same."""
+
+VOLUMES = {
+    "small": {"mysql": "50Gi", "xwiki": "20Gi"},
+    "medium": {"mysql": "100Gi", "xwiki": "50Gi"},
+    "large": {"mysql": "200Gi", "xwiki": "100Gi"},
+}
+"""Volumes by size. The mission names the 50Gi of a small team's database; what users upload grows
+with the team, so both follow the size."""
+
+
+@dataclass(frozen=True)
+class StorageClass:
+    """A storage class: '' is the cluster's default; copies as far as there are nodes for them.
+
+    reserves: whether each copy keeps its size of a node's disk from the start.
+    """
+
+    name: str
+    what: str
+    copies: int
+    reserves: bool = True
+
+
+LOCAL_PATH = StorageClass("", "The cluster's default class", copies=1, reserves=False)
+
+CLASSES = {
+    "local-path": {"mysql": LOCAL_PATH, "xwiki": LOCAL_PATH},
+    "longhorn": {
+        "mysql": StorageClass("longhorn-db", "The database class: xfs", copies=3),
+        "xwiki": StorageClass("longhorn", "Longhorn's default class", copies=2),
+    },
+}
+"""Storage class by driver and component, as the mission names them."""
 
 
 def resources(environment: Environment) -> dict[str, Resources]:
@@ -121,7 +159,8 @@ def heap(limit: str, where: str = "") -> Derived:
     left = (total - beside) // HEAP_STEP * HEAP_STEP
     parts = (
         f"{total} MiB - metaspace {METASPACE} - code {CODE_CACHE} - threads and buffers "
-        f"{THREADS_AND_BUFFERS} - LibreOffice {LIBREOFFICE}, down to a multiple of {HEAP_STEP}"
+        f"{THREADS_AND_BUFFERS} - LibreOffice {LIBREOFFICE}, "
+        f"down to a multiple of {HEAP_STEP}"
     )
     if left < HEAP_LEAST:
         raise IntentError(
@@ -141,7 +180,7 @@ def buffer_pool(limit: str, where: str = "") -> Derived:
     """
     total = bytes_of(limit) // MI
     pool = int(total * POOL_SHARE) // POOL_CHUNK * POOL_CHUNK
-    worst = pool + int(max_connections().value) * CONNECTION_WORST + MYSQL_FIXED
+    worst = pool + int(max_connections(limit).value) * CONNECTION_WORST + MYSQL_FIXED
     if worst > total:
         raise IntentError(
             f"a memory limit of {limit} does not hold MySQL's worst case of {worst} MiB",
@@ -155,28 +194,79 @@ def buffer_pool(limit: str, where: str = "") -> Derived:
     )
 
 
-def max_connections() -> Derived:
-    """max_connections of MySQL."""
-    total = XWIKI_POOL + sum(OTHER_CONNECTIONS.values())
+def max_connections(limit: str) -> Derived:
+    """max_connections of MySQL from its memory limit; `buffer_pool` checks that the limit holds."""
+    needed = XWIKI_POOL + sum(OTHER_CONNECTIONS.values())
+    affordable = bytes_of(limit) * CONNECTIONS_PER_GI // (1024 * MI)
     others = ", ".join(f"{name} {count}" for name, count in OTHER_CONNECTIONS.items())
-    return Derived(str(total), f"XWiki's pool {XWIKI_POOL}, {others}")
+    return Derived(
+        str(max(needed, affordable)),
+        f"{CONNECTIONS_PER_GI} for each GiB of the limit, at least {needed}: "
+        f"XWiki's pool {XWIKI_POOL}, {others}",
+    )
 
 
-def storage_classes(cluster: Cluster) -> dict[str, str]:
-    """Storage class of each component; '' is the cluster's default."""
-    if cluster.driver == "longhorn":
-        return {"mysql": "longhorn-db", "xwiki": "longhorn"}
-    return {"mysql": "", "xwiki": ""}
+@dataclass(frozen=True)
+class Volume:
+    """A volume to be: size, storage class with its reason, copies, bytes that each reserves."""
+
+    size: str
+    storage_class: str
+    reason: str
+    copies: int
+    reserved: int
+
+
+def volumes(environment: Environment, cluster: Cluster) -> dict[str, Volume]:
+    """The volume of each component: of the size or of the intent, in the class of the driver.
+
+    Raises IntentError where MySQL's is less than a new claim would be born with.
+    """
+    found = {}
+    for component, of_size in VOLUMES[environment.size].items():
+        chosen = CLASSES[cluster.driver][component]
+        size = environment.storage.get(component, of_size)
+        copies = min(cluster.nodes, chosen.copies)
+        reason = f"{chosen.what}; {_tolerance(copies, chosen.copies, cluster.nodes)}"
+        reserved = bytes_of(size) if chosen.reserves else 0
+        found[component] = Volume(size, chosen.name, reason, copies, reserved)
+    size, template = found["mysql"].size, claim_template(environment)
+    if bytes_of(size) < bytes_of(template):
+        raise IntentError(
+            f"{size} is less than a new volume is born with ({template})",
+            where=f"{repo.relative(environment.path)}: storage.mysql",
+            next="raise it, or lower storage.mysqlClaimTemplate before the first install",
+        )
+    return found
+
+
+def claim_template(environment: Environment) -> str:
+    """The size that a new database volume is born with."""
+    return environment.storage.get("mysqlClaimTemplate", CLAIM_TEMPLATE)
+
+
+def _tolerance(copies: int, wanted: int, nodes: int) -> str:
+    if copies == 1:
+        return f"{'one node: ' if nodes == 1 else ''}one copy, no fault tolerance"
+    if copies < wanted:
+        return f"{copies} of {wanted} copies, as many as there are nodes"
+    return f"{copies} copies, each on a node of its own"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one consumer of a cluster requests: cores, bytes of memory, bytes of disk."""
+    """What one consumer of a cluster requests: cores, bytes of memory, copies of so many bytes."""
 
     who: str
     cpu: float
     memory: int
-    disk: int = 0
+    volume: int = 0
+    copies: int = 1
+
+    @property
+    def disk(self) -> int:
+        """Bytes of disk on all nodes together."""
+        return self.volume * self.copies
 
 
 def report(cluster_name: str) -> list[Row]:
@@ -199,19 +289,21 @@ def _platform(cluster: Cluster) -> Row:
     parts = [PLATFORM[cluster.driver]]
     parts += [METRICS] if cluster.metrics else []
     parts += [LOKI] if cluster.logs == "loki" else []
-    return Row("platform", sum(cpu for cpu, _ in parts), sum(memory for _, memory in parts))
+    cpu, memory = sum(cpu for cpu, _ in parts), sum(memory for _, memory in parts)
+    return Row("platform", cpu, memory)
 
 
 def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
-    volumes = {"xwiki": environment.xwiki_storage, "mysql": environment.mysql_storage}
+    wanted = volumes(environment, cluster)
     return [
         Row(
             f"{environment.name}/{component}",
-            cores_of(wanted.request_cpu),
-            bytes_of(wanted.request_memory),
-            bytes_of(volumes[component]) * min(cluster.nodes, COPIES[cluster.driver][component]),
+            cores_of(own.request_cpu),
+            bytes_of(own.request_memory),
+            wanted[component].reserved,
+            wanted[component].copies,
         )
-        for component, wanted in resources(environment).items()
+        for component, own in resources(environment).items()
     ]
 
 
@@ -222,23 +314,30 @@ def refuse_too_small(cluster: Cluster, rows: list[Row]) -> None:
     node are not made anew at once, so disk counts with all nodes.
     """
     carrying = max(1, cluster.nodes - 1)
-    cpu = sum(row.cpu for row in rows) - carrying * cluster.cpu
-    memory = sum(row.memory for row in rows) - carrying * cluster.memory
-    disk = sum(row.disk for row in rows) - cluster.nodes * cluster.disk
-    away = " while one node is away" if cluster.nodes > 1 else ""
-    missing = []
-    if cpu > 1e-9:  # sums of thousandths are not exact
-        missing.append(f"{cpu:.2f} cores{away}")
-    if memory > 0:
-        missing.append(f"{-(-memory // MI)} MiB of memory{away}")
-    if disk > 0:
-        missing.append(f"{-(-disk // (1024 * MI))} GiB of disk")
-    if missing:
+    excess = _excess(
+        sum(row.cpu for row in rows) - carrying * cluster.cpu,
+        sum(row.memory for row in rows) - carrying * cluster.memory,
+        sum(row.disk for row in rows) - cluster.nodes * cluster.disk,
+        " while one node is away" if cluster.nodes > 1 else "",
+    )
+    if excess:
         raise IntentError(
-            f"the requests exceed the nodes by {' and '.join(missing)}",
+            f"the requests exceed the nodes by {excess}",
             where=f"values/clusters/{cluster.name}.yaml: nodes",
             next="take larger nodes, smaller sizes, or move an environment to another cluster",
         )
+
+
+def _excess(cpu: float, memory: int, disk: int, away: str = "") -> str:
+    """What of it is too much, in words; '' where nothing is."""
+    parts = []
+    if cpu > 1e-9:  # sums of thousandths are not exact
+        parts.append(f"{cpu:.2f} cores{away}")
+    if memory > 0:
+        parts.append(f"{-(-memory // MI)} MiB of memory{away}")
+    if disk > 0:
+        parts.append(f"{-(-disk // (1024 * MI))} GiB of disk")
+    return " and ".join(parts)
 
 
 def text(cluster_name: str) -> str:

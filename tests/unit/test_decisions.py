@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.environments import DATA
+from tests.environments import DATA, decided_prod
 
 from xwiki_stack import cli, decisions, intent
 
@@ -22,7 +22,7 @@ def test_staging_has_decided_what_it_tries_out() -> None:
     said = {row.number: (row.state, row.value) for row in decisions.table("staging")}
     assert said[1] == ("decided", "9.7")
     assert said[4] == ("decided", "RPO 24h, RTO 2h, drills monthly")
-    assert said[3] == ("open", "write host in the intent")
+    assert said[3] == ("open", "write host in the intent, or domain in values/clusters/main.yaml")
 
 
 def test_an_unpinned_image_is_an_open_decision() -> None:
@@ -44,55 +44,67 @@ def test_every_decision_names_owner_state_and_what_it_changes(
     assert "4 blocking and open: 1, 2, 3, 4" in said
 
 
-def decided_prod() -> intent.Environment:
-    return intent.load_environment("prod", DATA / "decided")
-
-
 def test_a_decided_prod_waits_for_nothing_that_blocks() -> None:
-    rows = decisions.table_of(decided_prod(), intent.load_cluster("main"))
+    environment, cluster = decided_prod()
+    rows = decisions.table_of(environment, cluster)
     assert not any(row.blocks for row in rows)
-    assert decided_prod().undecided == ()
+    assert environment.undecided == ()
 
 
-OPENED: dict[str, tuple[int, dict[str, object]]] = {
-    "mysql": (1, {"mysql": "undecided"}),
-    "host": (3, {"host": "undecided"}),
-    "backups.target": (2, {"target": "undecided"}),
-    "backups.rpo": (4, {"rpo": "undecided"}),
-    "backups.rto": (4, {"rto": "undecided"}),
-    "backups.drills": (4, {"drills": "undecided"}),
+OPENED = {
+    "mysql": 1,
+    "backups.target": 2,
+    "host": 3,
+    "backups.rpo": 4,
+    "backups.rto": 4,
+    "backups.drills": 4,
 }
+"""Every key that can hold a blocking decision open, and the decision."""
+
+
+def opened(values: Path, key: str, word: str = "undecided") -> intent.Environment:
+    """The decided prod with one key that says it is undecided."""
+    shutil.copytree(DATA / "decided", values, dirs_exist_ok=True)
+    path = values / "envs" / "prod.yaml"
+    document = yaml.safe_load(path.read_text())
+    *folders, last = key.split(".")
+    intent.at(document, *folders)[last] = word
+    path.write_text(yaml.safe_dump(document))
+    return intent.load_environment("prod", values)
 
 
 @pytest.mark.parametrize("key", OPENED)
 def test_table_and_gate_agree_on_what_blocks(key: str, tmp_path: Path) -> None:
     """The catalogue lists what `intent` refuses prod for, one decision at a time."""
-    number, change = OPENED[key]
-    shutil.copytree(DATA / "decided", tmp_path, dirs_exist_ok=True)
-    path = tmp_path / "envs" / "prod.yaml"
-    document = yaml.safe_load(path.read_text())
-    (document["backups"] if key.startswith("backups") else document).update(change)
-    path.write_text(yaml.safe_dump(document))
-    environment = intent.load_environment("prod", tmp_path)
+    environment, number = opened(tmp_path, key), OPENED[key]
     assert environment.undecided == (f"{key} (decision {number})",)
-    rows = decisions.table_of(environment, intent.load_cluster("main"))
-    assert [row.number for row in rows if row.blocks] == [number]
+    rows = decisions.table_of(environment, intent.load_cluster("main", tmp_path))
+    (blocking,) = [row for row in rows if row.blocks]
+    assert blocking.number == number
+    assert f"write {key} in the intent" in blocking.value
+
+
+def test_an_open_domain_leaves_the_host_open(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "decided", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "clusters" / "main.yaml"
+    path.write_text(path.read_text().replace("domain: example.org", "domain: undecided"))
+    assert intent.load_environment("prod", tmp_path).undecided == ("host (decision 3)",)
 
 
 def test_what_the_cluster_settles_follows_its_file() -> None:
-    main = intent.load_cluster("main")
+    prod, main = decided_prod()
     later = dataclasses.replace(main, dns="cloudflare", logs="loki", nodes=2)
     for number in (11, 12):
-        assert decisions.table_of(decided_prod(), main)[number - 1].state == "deferred"
-        assert decisions.table_of(decided_prod(), later)[number - 1].state == "decided"
-    assert "inactive" in decisions.table_of(decided_prod(), main)[13].value
-    assert decisions.table_of(decided_prod(), later)[13].value.startswith("active")
+        assert decisions.table_of(prod, main)[number - 1].state == "deferred"
+        assert decisions.table_of(prod, later)[number - 1].state == "decided"
+    assert "inactive" in decisions.table_of(prod, main)[13].value
+    assert decisions.table_of(prod, later)[13].value.startswith("active")
 
 
 def test_two_digests_close_the_decision_on_pinning() -> None:
     digest = "sha256:" + "a" * 64
-    one = dataclasses.replace(decided_prod(), digests={"xwiki": digest})
-    both = dataclasses.replace(decided_prod(), digests={"xwiki": digest, "mysql": digest})
-    main = intent.load_cluster("main")
+    prod, main = decided_prod()
+    one = dataclasses.replace(prod, digests={"xwiki": digest})
+    both = dataclasses.replace(prod, digests={"xwiki": digest, "mysql": digest})
     assert decisions.table_of(one, main)[9].value.endswith("write images.mysql")
     assert decisions.table_of(both, main)[9].state == "decided"

@@ -11,10 +11,33 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft7Validator
-from tests.environments import DATA
+from tests.environments import decided_prod
 
 from xwiki_stack import cli, generate, intent, proc, repo
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
+from xwiki_stack.intent import Cluster, Environment
+
+
+def text(name: str) -> str:
+    return of(intent.load_environment(name))
+
+
+def of(environment: Environment) -> str:
+    """The values of an environment on its own cluster."""
+    return generate.text_of(environment, intent.load_cluster(environment.cluster))
+
+
+def values_of(environment: Environment) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(of(environment))
+    return found
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where generated files go instead of the checkout."""
+    monkeypatch.setattr(generate, "GENERATED", tmp_path / "generated")
+    monkeypatch.setattr(generate, "REFERENCE", tmp_path / "intent.md")
+    return tmp_path / "generated"
 
 
 def test_the_committed_files_are_what_the_intent_gives() -> None:
@@ -26,9 +49,8 @@ def test_the_committed_files_are_what_the_intent_gives() -> None:
 
 
 def test_drift_is_shown_as_a_diff_and_ends_with_its_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(generate, "GENERATED", tmp_path)
     generate.generate(["local"])
     path = generate.path_of("local")
     path.write_text(path.read_text().replace("heap: 1792m", "heap: 99m"))
@@ -37,27 +59,26 @@ def test_drift_is_shown_as_a_diff_and_ends_with_its_exit_code(
     assert "-    heap: 99m" in out.out
     assert "+    heap: 1792m" in out.out
     assert "make generate" in out.err
-    assert [item.path for item in generate.generate(["local"])] == [path]
-    assert generate.generate(["local"]) == []
+    assert generate.generate(["local"]).written == [path]
+    assert generate.generate(["local"]).written == []
 
 
 @pytest.mark.parametrize("name", ["local", "staging", "prod"])
 def test_the_same_intent_gives_the_same_bytes(name: str) -> None:
-    environment = intent.load_environment(name)
-    assert generate.text_of(environment) == generate.text_of(environment)
+    assert text(name) == text(name)
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "4711"])
 def test_another_process_gives_the_same_bytes(tmp_path: Path, seed: str) -> None:
     code = (
-        "from xwiki_stack import generate, intent\n"
-        "for name in intent.environments():\n"
-        "    print(generate.text_of(intent.load_environment(name)))\n"
+        "from xwiki_stack import generate\n"
+        "for item in generate.preview():\n"
+        "    print(item.text)\n"
         "print(generate.reference())\n"
     )
     environment = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": "C"}
     said = proc.run([sys.executable, "-c", code], env=environment, cwd=tmp_path).out
-    texts = [generate.text_of(intent.load_environment(name)) for name in intent.environments()]
+    texts = [text(name) for name in intent.environments()]
     assert len(texts) >= 3
     assert said == "".join(f"{text}\n" for text in [*texts, generate.reference()])
 
@@ -98,13 +119,22 @@ def unexplained(text: str, key: str) -> list[str]:
 @pytest.mark.parametrize("name", ["local", "staging"])
 @pytest.mark.parametrize("key", DERIVED)
 def test_a_derived_value_has_its_reason_above_it(name: str, key: str) -> None:
-    assert unexplained(generate.text_of(intent.load_environment(name)), key) == []
+    assert unexplained(text(name), key) == []
+
+
+def test_a_host_has_its_reason_above_it() -> None:
+    prod, cluster = decided_prod()
+    for host, origin in (("", "Derived from the cluster's domain"), ("w.eu", "As the intent says")):
+        own = dataclasses.replace(prod, host=host or prod.host)
+        said = generate.text_of(own, cluster)
+        assert unexplained(said, "host") == []
+        assert f"    # {origin}.\n    host: " in said
 
 
 def test_a_reason_that_is_missing_is_found() -> None:
-    text = generate.text_of(intent.load_environment("local"))
-    reason = next(line for line in text.splitlines() if "LibreOffice 384" in line)
-    assert unexplained(text.replace(f"{reason}\n", ""), "heap") == ["    heap: 1792m"]
+    said = text("local")
+    reason = next(line for line in said.splitlines() if "LibreOffice 384" in line)
+    assert unexplained(said.replace(f"{reason}\n", ""), "heap") == ["    heap: 1792m"]
 
 
 def misfits(values: dict[str, Any]) -> list[str]:
@@ -129,31 +159,22 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return {**below, **above, **both}
 
 
-def decided() -> intent.Environment:
-    return intent.load_environment("prod", DATA / "decided")
-
-
 @pytest.mark.parametrize("name", ["local", "staging", "decided"])
 def test_generated_values_fit_the_charts_schemas(name: str) -> None:
-    environment = decided() if name == "decided" else intent.load_environment(name)
-    values = yaml.safe_load(generate.text_of(environment))
+    values = yaml.safe_load(generate.text_of(*decided_prod()) if name == "decided" else text(name))
     assert misfits(values) == []
     values["mysql"]["config"]["innodbBufferPool"] = "1G"
     assert len(misfits(values)) == 1
 
 
 def test_the_reference_is_made_of_every_key() -> None:
-    text = generate.reference()
+    page = generate.reference()
     for place in ("nodes.disk", "backups.target.keyOwner", "resources.mysql.limits.memory"):
-        assert f"`{place}`" in text
-    assert all(line.count(" | ") == 2 for line in text.splitlines() if line.startswith("| `"))
+        assert f"`{place}`" in page
+    assert all(line.count(" | ") == 2 for line in page.splitlines() if line.startswith("| `"))
 
 
-def test_values_that_no_decided_intent_gives_are_drift(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(generate, "GENERATED", tmp_path / "generated")
-    monkeypatch.setattr(generate, "REFERENCE", tmp_path / "intent.md")
+def test_values_that_no_decided_intent_gives_are_drift(elsewhere: Path) -> None:
     generate.generate()
     assert generate.drift() == []
     for name in ("prod", "gone"):  # undecided, and without an intent
@@ -177,38 +198,55 @@ def test_prod_is_refused_with_all_its_open_decisions_and_an_exit_code_of_its_own
 
 
 def test_a_preview_of_prod_is_printed_and_never_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(generate, "GENERATED", tmp_path)
     assert cli.main(["generate", "--env", "prod", "--preview"]) == 0
     assert "storageClass: " in capsys.readouterr().out
-    assert list(tmp_path.rglob("*")) == []
+    assert not elsewhere.exists()
 
 
-def resized(mysql: str = "50Gi", xwiki: str = "20Gi", env: str = "local") -> intent.Environment:
-    environment = intent.load_environment(env)
-    return dataclasses.replace(environment, mysql_storage=mysql, xwiki_storage=xwiki)
+def resized(env: str = "local", **storage: str) -> Environment:
+    return dataclasses.replace(intent.load_environment(env), storage=storage)
 
 
-def test_a_volume_never_shrinks() -> None:
-    for smaller in (resized(mysql="49Gi"), resized(xwiki="19Gi")):
-        with pytest.raises(RefusedError, match="volumes do not shrink"):
-            generate._refuse_resize(smaller, generate.path_of("local"))
+def refuse(environment: Environment, path: Path | None = None, **facts: Any) -> None:
+    """Compare an environment, on its cluster with other facts, with what is committed."""
+    cluster = dataclasses.replace(intent.load_cluster(environment.cluster), **facts)
+    generate._refuse_other_volumes(environment, cluster, path or generate.path_of(environment.name))
+
+
+def test_a_volume_never_shrinks(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"storage.xwiki: 19Gi is less than the 20Gi"):
+        refuse(resized(xwiki="19Gi"))
+    committed = tmp_path / "xwiki-stack.yaml"
+    committed.write_text("mysql: {persistence: {size: 70Gi}}")
+    with pytest.raises(RefusedError, match=r"storage.mysql: 60Gi .* volumes do not shrink"):
+        refuse(resized(mysql="60Gi"), committed)
+
+
+def test_a_smaller_size_does_not_shrink_what_a_larger_one_had(tmp_path: Path) -> None:
+    committed = tmp_path / "xwiki-stack.yaml"
+    large = dataclasses.replace(intent.load_environment("staging"), size="large")
+    committed.write_text(of(large))
+    refuse(large, committed)
+    with pytest.raises(RefusedError, match=r"storage.mysql: 50Gi is less than the 200Gi"):
+        refuse(dataclasses.replace(large, size="small"), committed)
 
 
 def test_what_a_volume_is_born_with_never_shrinks() -> None:
-    smaller = dataclasses.replace(resized(), mysql_claim_template="40Gi")
     with pytest.raises(
         RefusedError, match=r"storage.mysqlClaimTemplate: 40Gi is less than the 50Gi"
     ):
-        generate._refuse_resize(smaller, generate.path_of("local"))
+        refuse(resized(mysqlClaimTemplate="40Gi"))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "xwiki: 1", "xwiki: {persistence: {size: lots}}", "{"])
-def test_a_committed_file_that_is_nonsense_stands_in_no_way(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "nonsense", ["", "[]", "xwiki: 1", "xwiki: {persistence: {size: lots, storageClass: 1}}", "{"]
+)
+def test_a_committed_file_that_is_nonsense_stands_in_no_way(tmp_path: Path, nonsense: str) -> None:
     path = tmp_path / "xwiki-stack.yaml"
-    path.write_text(text)
-    generate._refuse_resize(resized(), path)
+    path.write_text(nonsense)
+    refuse(resized(), path)
 
 
 def test_heap_and_pool_follow_limits_that_are_spelled_out() -> None:
@@ -217,35 +255,36 @@ def test_heap_and_pool_follow_limits_that_are_spelled_out() -> None:
         "xwiki": {"requests": requests, "limits": {"cpu": "2", "memory": "4Gi"}},
         "mysql": {"requests": requests, "limits": {"cpu": "2", "memory": "8Gi"}},
     }
-    values = yaml.safe_load(generate.text_of(dataclasses.replace(resized(), resources=given)))
+    values = values_of(dataclasses.replace(resized(), resources=given))
     assert values["xwiki"]["java"]["heap"] == "2816m"
-    assert values["mysql"]["config"]["innodbBufferPoolSize"] == "4864M"
+    assert values["mysql"]["config"] == {"innodbBufferPoolSize": "4864M", "maxConnections": 160}
     given["xwiki"]["limits"]["memory"] = "2Gi"
     with pytest.raises(IntentError, match=r"local.yaml: resources.xwiki.limits.memory"):
-        generate.text_of(dataclasses.replace(resized(), resources=given))
+        of(dataclasses.replace(resized(), resources=given))
 
 
 def test_words_of_people_stay_words() -> None:
     """A class named `yes` or a claim named 1 would be something else without quotes."""
+    revision = "2026"
     environment = dataclasses.replace(
-        decided(), flavor="xip", xip={"claim": "1", "path": "/xip/a: b"}, secret_revision="2026"
+        resized(), flavor="xip", xip={"claim": "1", "path": "/xip/a: b"}, secret_revision=revision
     )
-    values = yaml.safe_load(generate.text_of(environment))["xwiki"]
+    values = values_of(environment)["xwiki"]
     assert values["xip"] == {"claim": "1", "path": "/xip/a: b"}
     assert values["secretRevision"] == "2026"
 
 
 def test_a_volume_grows_only_where_it_can() -> None:
     with pytest.raises(RefusedError, match="cannot grow"):
-        generate._refuse_resize(resized(xwiki="30Gi"), generate.path_of("local"))
-    generate._refuse_resize(resized(xwiki="30Gi", env="staging"), generate.path_of("staging"))
+        refuse(resized(xwiki="30Gi"))
+    refuse(resized("staging", xwiki="30Gi"))
 
 
 def test_a_decided_prod_is_published_over_tls() -> None:
-    environment = dataclasses.replace(decided(), mysql="8.4")
-    values = yaml.safe_load(generate.text_of(environment))
-    assert values["xwiki"]["home"] == "https://wiki.example.org/"
-    assert values["xwiki"]["ingress"]["host"] == "wiki.example.org"
+    prod, cluster = decided_prod()
+    values = yaml.safe_load(generate.text_of(dataclasses.replace(prod, mysql="8.4"), cluster))
+    assert values["xwiki"]["home"] == "https://xwiki.example.org/"
+    assert values["xwiki"]["ingress"]["host"] == "xwiki.example.org"
     annotations = values["xwiki"]["ingress"]["annotations"]
     assert annotations["cert-manager.io/cluster-issuer"] == "letsencrypt-prod"
     assert values["mysql"]["image"]["tag"].startswith("8.4.")
@@ -255,13 +294,23 @@ def test_a_decided_prod_is_published_over_tls() -> None:
 def test_a_pinned_image_carries_version_and_digest_in_one_field() -> None:
     digest = "sha256:" + "a" * 64
     environment = dataclasses.replace(intent.load_environment("local"), digests={"xwiki": digest})
-    values = yaml.safe_load(generate.text_of(environment))
+    values = values_of(environment)
     assert values["xwiki"]["image"]["tag"] == f"17.10.13-mysql-tomcat@{digest}"
 
 
-def test_more_nodes_switch_anti_affinity_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = intent.load_cluster("local")
-    assert yaml.safe_load(generate.text_of(resized()))["xwiki"]["affinity"] == {}
-    monkeypatch.setattr(intent, "load_cluster", lambda *_args: dataclasses.replace(one, nodes=3))
-    affinity = yaml.safe_load(generate.text_of(resized()))["mysql"]["affinity"]
-    assert "podAntiAffinity" in affinity
+def test_more_nodes_switch_anti_affinity_on_and_count_the_copies() -> None:
+    prod, one = decided_prod()
+    three = dataclasses.replace(one, nodes=3)
+    assert yaml.safe_load(generate.text_of(prod, one))["xwiki"]["affinity"] == {}
+    assert "one node: one copy, no fault tolerance" in generate.text_of(prod, one)
+    said = generate.text_of(prod, three)
+    assert "podAntiAffinity" in yaml.safe_load(said)["mysql"]["affinity"]
+    assert "3 copies, each on a node of its own" in said
+
+
+def test_values_are_those_of_the_cluster_that_is_given() -> None:
+    prod, decided = decided_prod()
+    assert intent.load_cluster(prod.cluster).domain != decided.domain
+    other: Cluster = dataclasses.replace(decided, ingress="none")
+    assert "https://xwiki.example.org/" in generate.text_of(prod, decided)
+    assert "the cluster has no ingress controller" in generate.text_of(prod, other)

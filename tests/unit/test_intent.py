@@ -21,7 +21,7 @@ xwiki: 17.10.13
 mysql: "9.7"
 size: small
 storage:
-  mysql: 50Gi
+  mysql: 60Gi
   xwiki: 20Gi
 flavor: none
 """
@@ -52,8 +52,15 @@ def refused(values: Path, text: str) -> str:
 def test_a_good_intent_is_loaded(values: Path) -> None:
     environment = loaded(values, GOOD)
     assert environment.namespace == "wiki-test"
-    assert environment.mysql_claim_template == "50Gi"
+    assert environment.storage == {"mysql": "60Gi", "xwiki": "20Gi"}
     assert environment.undecided == ()
+
+
+def test_what_an_intent_leaves_out_is_derived(values: Path) -> None:
+    short = GOOD[: GOOD.index("host:")] + GOOD[GOOD.index("xwiki:") : GOOD.index("storage:")]
+    environment = loaded(values, short + "flavor: none\n")
+    assert environment.host == "localhost"
+    assert environment.storage == {}
 
 
 @pytest.mark.parametrize(
@@ -61,8 +68,7 @@ def test_a_good_intent_is_loaded(values: Path) -> None:
     [
         ("size:", "sise:", ["sise: unknown key", "did you mean 'size'", "size: is missing"]),
         ("size: small", "size: smal", ["size: 'smal' is not allowed", "did you mean 'small'"]),
-        ("mysql: 50Gi", "mysql: 50", ["storage.mysql", "does not fit"]),
-        ("mysql: 50Gi", "mysql: 40Gi", ["less than a new volume is born with (50Gi)"]),
+        ("mysql: 60Gi", "mysql: 50", ["storage.mysql", "did you mean '50Gi'"]),
         ("  xwiki: 20Gi", "  xwiky: 20Gi", ["storage.xwiky", "did you mean 'xwiki'"]),
         ('"9.7"', "9.3.0", ["9.3.0 is no LTS line", "innovation", '"9.7", "8.4"']),
         ('"9.7"', "9.7.2", ["single release of an LTS line", 'write "9.7"']),
@@ -78,8 +84,8 @@ def test_a_good_intent_is_loaded(values: Path) -> None:
         ("size: small\n", "", ["size: is missing (Requests and limits"]),
         ('"9.7"', "9.7", ['did you mean "9.7" (in quotes)?']),
         ('"9.7"', "undecided", ["mysql: only prod may wait for it"]),
-        ("mysql: 50Gi", "mysql: 60GB", ["'60GB' does not fit", "did you mean '60Gi'"]),
-        ("mysql: 50Gi", "mysql: 60gi", ["did you mean '60Gi'"]),
+        ("mysql: 60Gi", "mysql: 60GB", ["'60GB' does not fit", "did you mean '60Gi'"]),
+        ("mysql: 60Gi", "mysql: 60gi", ["did you mean '60Gi'"]),
         ("purpose: local", "purpose: staging", ["host: 'localhost' is no public name"]),
         ("flavor: none", "flavor: none\n? [a]\n: 1", ["test.yaml:11", "a key must be one word"]),
         ("flavor: none", "flavor: '\x01'", ["not YAML", "special characters"]),
@@ -117,10 +123,10 @@ def test_a_mistake_is_one_line_that_says_where_what_and_what_else(
 
 
 def test_all_mistakes_of_a_file_are_told_at_once(values: Path) -> None:
-    said = refused(values, GOOD.replace("size: small", "size: tiny").replace("host:", "hots:"))
+    said = refused(values, GOOD.replace("size: small", "size: tiny").replace("flavor:", "hots:"))
     assert "size: 'tiny'" in said
     assert "hots: unknown key" in said
-    assert "host: is missing" in said
+    assert "flavor: is missing" in said
     assert said.count("|") == 2
 
 
@@ -134,8 +140,8 @@ def test_mistakes_of_form_and_of_meaning_are_told_together(values: Path) -> None
 def test_every_missing_key_is_named_once(values: Path) -> None:
     said = refused(values, "")
     schema = json.loads((intent.VALUES / "schemas" / "environment.schema.json").read_text())
-    assert len(schema["required"]) == 8
-    assert [said.count(f"{key}: is missing") for key in schema["required"]] == [1] * 8
+    assert len(schema["required"]) == 6
+    assert [said.count(f"{key}: is missing") for key in schema["required"]] == [1] * 6
 
 
 def test_a_file_that_is_no_text_is_refused(values: Path) -> None:
@@ -166,10 +172,43 @@ def test_a_file_name_that_makes_no_namespace_is_refused(values: Path, name: str)
         intent.load_environment(name, values)
 
 
-def test_the_silent_claim_template_is_what_the_schema_publishes() -> None:
-    schema = json.loads((intent.VALUES / "schemas" / "environment.schema.json").read_text())
-    keys = schema["properties"]["storage"]["properties"]
-    assert keys["mysqlClaimTemplate"]["default"] == intent.CLAIM_TEMPLATE
+def public(values: Path, name: str, host: str = "") -> intent.Environment:
+    """An environment of cluster main, whose domain is example.org."""
+    path = values / "clusters" / "main.yaml"
+    path.write_text(path.read_text().replace("domain: undecided", "domain: example.org"))
+    purpose = "prod" if name.startswith("prod") else "staging"
+    text = GOOD.replace("local\n", "main\n", 1).replace("purpose: local", f"purpose: {purpose}")
+    line = f"host: {host}\n" if host else ""
+    (values / "envs" / f"{name}.yaml").write_text(text.replace("host: localhost\n", line))
+    return intent.load_environment(name, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [
+        ("prod", "xwiki.example.org"),
+        ("staging", "xwiki-staging.example.org"),
+        ("prod-eu", "xwiki-prod-eu.example.org"),
+    ],
+)
+def test_a_host_is_derived_from_the_domain_unless_the_intent_names_one(
+    values: Path, name: str, host: str
+) -> None:
+    assert public(values, name).host == host
+    assert "host" not in public(values, name).open_keys
+    assert public(values, name, "wiki.example.net").host == "wiki.example.net"
+
+
+def test_a_host_stays_open_where_nobody_decided_it(values: Path) -> None:
+    assert "host" in public(values, "prod", "undecided").open_keys
+    path = values / "clusters" / "main.yaml"
+    public(values, "prod")
+    text = path.read_text()
+    for nothing in ("domain: undecided", ""):
+        path.write_text(text.replace("domain: example.org", nothing))
+        environment = intent.load_environment("prod", values)
+        assert environment.host == intent.UNDECIDED
+        assert "host" in environment.open_keys
 
 
 FIELDS = {
@@ -177,10 +216,7 @@ FIELDS = {
         "name": "",
         "path": "",
         "namespace": "",
-        "undecided": "",
-        "mysql_storage": "storage",
-        "mysql_claim_template": "storage",
-        "xwiki_storage": "storage",
+        "open_keys": "",
         "secret_revision": "secretRevision",
         "digests": "images",
         "maintenance_window": "maintenanceWindow",

@@ -1,13 +1,14 @@
 """Derived numbers fit together, and what does not fit is refused."""
 
 import dataclasses
+import json
 import re
 
 import pytest
 
 from xwiki_stack import intent, repo, sizing
 from xwiki_stack.errors import IntentError
-from xwiki_stack.intent import Cluster, bytes_of
+from xwiki_stack.intent import Cluster, Environment, bytes_of
 from xwiki_stack.sizing import MI, Row
 
 
@@ -16,7 +17,9 @@ def test_every_size_holds_heap_and_all_that_lives_beside_it(size: str) -> None:
     limit = sizing.SIZES[size]["xwiki"].limit_memory
     heap = int(sizing.heap(limit).value.removesuffix("m"))
     beside = sizing.METASPACE + sizing.CODE_CACHE + sizing.THREADS_AND_BUFFERS + sizing.LIBREOFFICE
-    assert sizing.HEAP_LEAST <= heap <= bytes_of(limit) // MI - beside
+    left = bytes_of(limit) // MI - beside
+    assert heap >= sizing.HEAP_LEAST
+    assert heap <= left
 
 
 def test_the_limit_that_was_asked_for_does_not_hold_xwiki() -> None:
@@ -32,7 +35,8 @@ def test_every_size_holds_mysql_with_all_connections_busy(size: str) -> None:
     total = bytes_of(limit) // MI
     assert pool % sizing.POOL_CHUNK == 0
     assert 0.5 <= pool / total <= 0.7
-    assert pool + int(sizing.max_connections().value) * sizing.CONNECTION_WORST < total
+    connections = int(sizing.max_connections(limit).value)
+    assert pool + connections * sizing.CONNECTION_WORST + sizing.MYSQL_FIXED <= total
 
 
 def test_a_mysql_too_small_for_its_connections_is_refused() -> None:
@@ -40,8 +44,19 @@ def test_a_mysql_too_small_for_its_connections_is_refused() -> None:
         sizing.buffer_pool("1Gi")
 
 
-def test_connections_leave_room_beside_xwikis_pool() -> None:
-    assert int(sizing.max_connections().value) >= sizing.XWIKI_POOL + 20
+@pytest.mark.parametrize(
+    ("limit", "connections"), [("2Gi", "80"), ("4Gi", "80"), ("6Gi", "120"), ("12Gi", "240")]
+)
+def test_connections_follow_the_limit_and_leave_room_beside_xwikis_pool(
+    limit: str, connections: str
+) -> None:
+    assert sizing.max_connections(limit).value == connections
+    assert int(connections) >= sizing.XWIKI_POOL + 20
+
+
+def test_no_limit_from_the_smallest_size_on_is_too_small_for_its_connections() -> None:
+    for mib in range(4096, 65 * 1024, 100):
+        sizing.buffer_pool(f"{mib}Mi")
 
 
 def test_the_small_requests_are_those_that_were_asked_for() -> None:
@@ -100,6 +115,48 @@ def test_resources_spelled_out_replace_those_of_the_size() -> None:
     own = sizing.resources(dataclasses.replace(local, resources={"mysql": given}))
     assert own["mysql"] == sizing.Resources("1", "3Gi", "2", "8Gi")
     assert own["xwiki"] == sizing.SIZES["small"]["xwiki"]
+
+
+def sized(size: str = "small", **storage: str) -> Environment:
+    return dataclasses.replace(intent.load_environment("staging"), size=size, storage=storage)
+
+
+def test_volumes_follow_the_size_unless_the_intent_spells_them_out() -> None:
+    main = intent.load_cluster("main")
+    small = sizing.volumes(sized(), main)
+    assert (small["mysql"].size, small["xwiki"].size) == ("50Gi", "20Gi")
+    large = sizing.volumes(sized("large", xwiki="70Gi"), main)
+    assert (large["mysql"].size, large["xwiki"].size) == ("200Gi", "70Gi")
+    assert sizing.SIZES.keys() == sizing.VOLUMES.keys()
+
+
+def test_a_volume_is_no_less_than_a_new_one_is_born_with() -> None:
+    main = intent.load_cluster("main")
+    for too_small in (sized(mysql="40Gi"), sized(mysqlClaimTemplate="60Gi")):
+        with pytest.raises(IntentError, match=r"staging.yaml: storage.mysql: .* is born with"):
+            sizing.volumes(too_small, main)
+    sizing.volumes(sized(mysql="40Gi", mysqlClaimTemplate="40Gi"), main)
+
+
+def test_the_silent_claim_template_is_what_the_schema_publishes() -> None:
+    schema = json.loads((intent.VALUES / "schemas" / "environment.schema.json").read_text())
+    keys = schema["properties"]["storage"]["properties"]
+    assert keys["mysqlClaimTemplate"]["default"] == sizing.CLAIM_TEMPLATE
+
+
+@pytest.mark.parametrize(
+    ("nodes", "driver", "words"),
+    [
+        (1, "longhorn", "The database class: xfs; one node: one copy, no fault tolerance"),
+        (2, "longhorn", "The database class: xfs; 2 of 3 copies, as many as there are nodes"),
+        (4, "longhorn", "The database class: xfs; 3 copies, each on a node of its own"),
+        (1, "local-path", "The cluster's default class; one node: one copy, no fault tolerance"),
+        (3, "local-path", "The cluster's default class; one copy, no fault tolerance"),
+    ],
+)
+def test_a_volume_says_how_many_copies_there_are(nodes: int, driver: str, words: str) -> None:
+    place = dataclasses.replace(intent.load_cluster("main"), nodes=nodes, driver=driver)
+    assert sizing.volumes(sized(), place)["mysql"].reason == words
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5])
