@@ -180,9 +180,9 @@ def _definition(item: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 def _allowed(item: dict[str, Any]) -> str:
     """What a key may hold: choices, else an example and the form, else the type."""
     if "oneOf" in item:
-        return ", or ".join(
-            f"`{one['const']}`" if "const" in one else "keys" for one in item["oneOf"]
-        )
+        return ", or ".join(map(_allowed, item["oneOf"]))
+    if "const" in item:
+        return f"`{item['const']}`"
     if "enum" in item:
         return ", ".join(f"`{value}`" for value in item["enum"])
     kind = {"object": "keys", "boolean": "`true`, `false`"}.get(item["type"], item["type"])

@@ -38,6 +38,7 @@ _NAMESPACE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _CPU = re.compile(r"[0-9]+m?")
 _MEMORY = re.compile(r"[0-9]+(Mi|Gi)")
+_UNDECIDED_WORD = re.compile(rf"\b{UNDECIDED}\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -202,13 +203,16 @@ def host_of(name: str, cluster: Cluster) -> str:
 
 
 def is_undecided(value: str) -> bool:
-    """Whether a value says that it is none yet."""
-    return value == UNDECIDED
+    """Whether a value says that it is none yet, be it a part of a longer text."""
+    return bool(_UNDECIDED_WORD.search(value))
 
 
 def _open_places(place: str, value: Any) -> Iterator[str]:
-    """The place itself where nothing is decided."""
-    if value in (None, UNDECIDED):
+    """The place itself where nothing is decided, or the places in it that are left open."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _open_places(f"{place}.{key}", inner)
+    elif value is None or is_undecided(str(value)):
         yield place
 
 

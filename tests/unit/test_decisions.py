@@ -1,6 +1,7 @@
 """The mission's fifteen decisions, four of them blocking, as an environment has taken them."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -51,9 +52,18 @@ def test_a_decided_prod_waits_for_nothing_that_blocks() -> None:
     assert environment.undecided == ()
 
 
+TARGET = "backups.target"
+
 OPENED = {
     "mysql": 1,
-    "backups.target": 2,
+    TARGET: 2,
+    f"{TARGET}.endpoint": 2,
+    f"{TARGET}.bucket": 2,
+    f"{TARGET}.region": 2,
+    f"{TARGET}.encryption": 2,
+    f"{TARGET}.retentionDays": 2,
+    f"{TARGET}.payer": 2,
+    f"{TARGET}.keyOwner": 2,
     "host": 3,
     "backups.rpo": 4,
     "backups.rto": 4,
@@ -82,6 +92,23 @@ def test_table_and_gate_agree_on_what_blocks(key: str, tmp_path: Path) -> None:
     (blocking,) = [row for row in rows if row.blocks]
     assert blocking.number == number
     assert f"write {key} in the intent" in blocking.value
+
+
+def test_no_key_of_a_target_is_forgotten() -> None:
+    schema = json.loads((intent.VALUES / "schemas" / "environment.schema.json").read_text())
+    target = schema["properties"]["backups"]["properties"]["target"]["oneOf"][1]
+    keys = {f"{TARGET}.{key}" for key in target["required"]}
+    assert keys == {key for key in OPENED if key.startswith(f"{TARGET}.")}
+    assert target["required"] == list(target["properties"])
+
+
+@pytest.mark.parametrize(
+    ("key", "word"),
+    [("payer", "Undecided"), ("keyOwner", "undecided yet"), ("endpoint", "https://undecided")],
+)
+def test_an_open_decision_is_seen_in_other_words(key: str, word: str, tmp_path: Path) -> None:
+    environment = opened(tmp_path, f"{TARGET}.{key}", word)
+    assert environment.undecided == (f"{TARGET}.{key} (decision 2)",)
 
 
 def test_an_open_domain_leaves_the_host_open(tmp_path: Path) -> None:
