@@ -149,9 +149,10 @@ def load_environment(name: str, values: Path = VALUES) -> Environment:
     """An environment's intent. Raises IntentError with every mistake of the file."""
     document, where = _read(values, "envs", name, "environment")
     clusters = _names(values, "clusters")
-    mistakes = [*_misfits(document, "environment"), *_contradictions(document, clusters)]
+    mistakes = [*_misfits(document, "environment"), *_contradictions(document, name, clusters)]
     _refuse(where, "environment", mistakes)
     cluster = load_cluster(document["cluster"], values)
+    _refuse(where, "environment", _misplaced(document, cluster))
     namespace = f"{cluster.project}-{name}"
     if not _NAMESPACE.fullmatch(namespace):
         raise IntentError(
@@ -216,7 +217,21 @@ def _open_places(place: str, value: Any) -> Iterator[str]:
         yield place
 
 
-def _contradictions(document: Any, clusters: list[str]) -> Iterator[Mistake]:
+def _misplaced(document: dict[str, Any], cluster: Cluster) -> Iterator[Mistake]:
+    """A wiki that may be deleted has no place among those that may not.
+
+    The other way round is fine: a k3s of one node may well carry prod on local-path.
+    """
+    if document["purpose"] == "local" and cluster.driver != "local-path":
+        yield Mistake(
+            "purpose",
+            f"'local' is for the cluster of `make up`; {cluster.name} stores on {cluster.driver}",
+            "staging, prod",
+            "write one of them, or name a cluster whose storage is local-path",
+        )
+
+
+def _contradictions(document: Any, name: str, clusters: list[str]) -> Iterator[Mistake]:
     """What no schema can say: versions, neighbours, numbers that must fit each other.
 
     Looks only at values of the right form; the schema speaks about the others.
@@ -234,6 +249,7 @@ def _contradictions(document: Any, clusters: list[str]) -> Iterator[Mistake]:
             ", ".join(clusters),
             f"name one of them, or write values/clusters/{cluster}.yaml",
         )
+    yield from _misnamed(purpose, name)
     if purpose in ("staging", "prod") and host and "." not in host and host != UNDECIDED:
         yield Mistake(
             "host",
@@ -261,6 +277,23 @@ def _contradictions(document: Any, clusters: list[str]) -> Iterator[Mistake]:
                     f"{request} is more than the limit of {limit}",
                     next="lower it, or raise the limit",
                 )
+
+
+def _misnamed(purpose: str, name: str) -> Iterator[Mistake]:
+    """The gate of prod hangs on the purpose, so the name of the file must not say another one."""
+    if purpose == "prod" and not name.startswith("prod"):
+        yield Mistake(
+            "purpose",
+            f"production has a name that begins with prod, not {name!r}",
+            next=f"rename the file, e.g. prod-{name}.yaml, or write another purpose",
+        )
+    if purpose in ("local", "staging") and name.startswith("prod"):
+        yield Mistake(
+            "purpose",
+            f"{name!r} is production by its name, which {purpose!r} would let past its decisions",
+            "prod",
+            "write prod, or rename the file",
+        )
 
 
 def _old_versions(mysql: str, xwiki: str) -> Iterator[Mistake]:

@@ -75,6 +75,8 @@ def test_what_an_intent_leaves_out_is_derived(values: Path) -> None:
         ('"9.7"', "9.7", ["mysql: 9.7 does not fit"]),
         ("17.10.13", "17.3.0", ["17.3.0 does not run without root", "17.10.12"]),
         ("17.10.13", "18.4.3", ["18.4.3", "18.4.4"]),
+        ("cluster: local", "cluster: main", ["purpose: 'local' is for", "main stores on longhorn"]),
+        ("purpose: local", "purpose: prod", ["purpose: production has a name", "not 'test'"]),
         ("cluster: local", "cluster: lokal", ["'lokal' is no cluster", "local, main"]),
         ("flavor: none", "flavor: xip", ["xip", "archive"]),
         ("host: localhost", "host: Not_A_Host", ["host: 'Not_A_Host' does not fit"]),
@@ -170,6 +172,28 @@ def test_a_file_name_that_makes_no_namespace_is_refused(values: Path, name: str)
     (values / "envs" / f"{name}.yaml").write_text(GOOD)
     with pytest.raises(IntentError, match="cannot be a namespace"):
         intent.load_environment(name, values)
+
+
+@pytest.mark.parametrize(
+    ("name", "purpose"),
+    [("prod", "staging"), ("prod", "local"), ("prod-eu", "staging"), ("production", "staging")],
+)
+def test_what_is_named_prod_passes_the_gate_of_prod(values: Path, name: str, purpose: str) -> None:
+    text = GOOD.replace("purpose: local", f"purpose: {purpose}").replace("localhost", "wiki.eu")
+    (values / "envs" / f"{name}.yaml").write_text(text)
+    with pytest.raises(IntentError, match=rf"purpose: '{name}' is production by its name"):
+        intent.load_environment(name, values)
+    (values / "envs" / f"{name}.yaml").write_text(
+        text.replace(f"purpose: {purpose}", "purpose: prod")
+    )
+    assert intent.load_environment(name, values).undecided
+    said = refused(values, text.replace(f"purpose: {purpose}", "purpose: prod"))
+    assert "begins with prod, not 'test'; next: rename the file, e.g. prod-test.yaml" in said
+
+
+def test_a_cluster_on_local_path_may_carry_more_than_local_wikis(values: Path) -> None:
+    text = GOOD.replace("purpose: local", "purpose: staging").replace("localhost", "wiki.eu")
+    assert loaded(values, text).purpose == "staging"
 
 
 def public(values: Path, name: str, host: str = "") -> intent.Environment:
