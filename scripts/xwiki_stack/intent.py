@@ -474,6 +474,8 @@ def _meant(given: object, schema: dict[str, Any]) -> str:
         quoted = str(given)
         if re.search(schema.get("pattern", ""), quoted):
             return f', did you mean "{quoted}" (in quotes)?'
+        if isinstance(given, float):
+            return ": YAML read a number and dropped its last zeros, write all of it in quotes"
     parts = re.match(r"^([0-9]+)\s*([A-Za-z]*)$", str(given))
     if not parts or "pattern" not in schema:
         return ""
