@@ -255,13 +255,17 @@ def _tolerance(copies: int, wanted: int, nodes: int) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """What one consumer of a cluster requests: cores, bytes of memory, copies of so many bytes."""
+    """What one consumer of a cluster requests: cores, bytes of memory, copies of so many bytes.
+
+    many: whether it is more than one pod, so that no single node must hold it.
+    """
 
     who: str
     cpu: float
     memory: int
     volume: int = 0
     copies: int = 1
+    many: bool = False
 
     @property
     def disk(self) -> int:
@@ -272,8 +276,9 @@ class Row:
 def report(cluster_name: str) -> list[Row]:
     """All requests of a cluster, the platform first.
 
-    Raises IntentError when the smallest set of nodes that must carry them does not: with one
-    node the whole sum, with more nodes what is left when one of them is away.
+    Raises IntentError when a pod fits no node, or when the smallest set of nodes that must carry
+    all requests does not: with one node the whole sum, with more nodes what is left when one of
+    them is away.
     """
     cluster = intent.load_cluster(cluster_name)
     rows = [_platform(cluster)]
@@ -290,7 +295,7 @@ def _platform(cluster: Cluster) -> Row:
     parts += [METRICS] if cluster.metrics else []
     parts += [LOKI] if cluster.logs == "loki" else []
     cpu, memory = sum(cpu for cpu, _ in parts), sum(memory for _, memory in parts)
-    return Row("platform", cpu, memory)
+    return Row("platform", cpu, memory, many=True)
 
 
 def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
@@ -310,9 +315,15 @@ def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
 def refuse_too_small(cluster: Cluster, rows: list[Row]) -> None:
     """Raise IntentError when the requests do not fit, with what is missing.
 
-    CPU and memory must also do while one node of several is away; the copies of volumes on that
-    node are not made anew at once, so disk counts with all nodes.
+    A pod and a copy of a volume lie on one node each. CPU and memory of all must also do while one
+    node of several is away; the copies of volumes on that node are not made anew at once, so disk
+    counts with all nodes.
     """
+    said = [
+        f"{row.who} alone exceeds a node by {excess}"
+        for row in rows
+        if not row.many and (excess := _of_one_node(row, cluster))
+    ]
     carrying = max(1, cluster.nodes - 1)
     excess = _excess(
         sum(row.cpu for row in rows) - carrying * cluster.cpu,
@@ -320,12 +331,17 @@ def refuse_too_small(cluster: Cluster, rows: list[Row]) -> None:
         sum(row.disk for row in rows) - cluster.nodes * cluster.disk,
         " while one node is away" if cluster.nodes > 1 else "",
     )
-    if excess:
+    said += [f"the requests exceed the nodes by {excess}"] if excess else []
+    if said:
         raise IntentError(
-            f"the requests exceed the nodes by {excess}",
+            " | ".join(said),
             where=f"values/clusters/{cluster.name}.yaml: nodes",
             next="take larger nodes, smaller sizes, or move an environment to another cluster",
         )
+
+
+def _of_one_node(row: Row, cluster: Cluster) -> str:
+    return _excess(row.cpu - cluster.cpu, row.memory - cluster.memory, row.volume - cluster.disk)
 
 
 def _excess(cpu: float, memory: int, disk: int, away: str = "") -> str:

@@ -72,7 +72,7 @@ def cluster(nodes: int, cpu: float, memory_mi: int, disk_gi: int = 50) -> Cluste
     return dataclasses.replace(main, name="c", nodes=nodes, cpu=cpu, memory=memory, disk=disk)
 
 
-ROWS = [Row("platform", 2, 4096 * MI), Row("prod/mysql", 1, 1024 * MI, 50 * 1024 * MI)]
+ROWS = [Row("platform", 2, 4096 * MI, many=True), Row("prod/mysql", 1, 1024 * MI, 50 * 1024 * MI)]
 
 
 def test_requests_that_fit_are_accepted() -> None:
@@ -99,6 +99,31 @@ def test_a_node_too_small_is_refused_with_what_is_missing(
 def test_a_disk_too_small_is_refused_with_what_is_missing() -> None:
     with pytest.raises(IntentError, match="exceed the nodes by 1 GiB of disk"):
         sizing.refuse_too_small(cluster(1, 3, 5120, disk_gi=49), ROWS)
+
+
+ROOMY = [Row("platform", 4, 8192 * MI, many=True), Row("prod/mysql", 2, 4096 * MI, 50 * 1024 * MI)]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "memory", "disk", "words"),
+    [
+        (1.5, 4096, 50, "by 0.50 cores"),
+        (2, 4095, 50, "by 1 MiB of memory"),
+        (2, 4096, 49, "by 1 GiB of disk"),
+    ],
+)
+def test_many_nodes_that_are_each_too_small_for_a_pod_are_refused(
+    cpu: float, memory: int, disk: int, words: str
+) -> None:
+    sizing.refuse_too_small(cluster(9, 2, 4096, 50), ROOMY)
+    with pytest.raises(IntentError, match=f"prod/mysql alone exceeds a node {words}") as caught:
+        sizing.refuse_too_small(cluster(9, cpu, memory, disk), ROOMY)
+    assert "the requests exceed" not in str(caught.value)
+
+
+def test_the_platform_is_many_pods_and_need_not_fit_one_node() -> None:
+    assert sizing._platform(intent.load_cluster("main")).many
+    sizing.refuse_too_small(cluster(9, 1, 1024), [Row("platform", 4, 4096 * MI, many=True)])
 
 
 def test_what_watches_the_cluster_counts() -> None:
