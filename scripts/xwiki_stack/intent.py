@@ -87,7 +87,7 @@ class Environment:
     storage: dict[str, str]
     flavor: str
     xip: dict[str, str]
-    secret_revision: str
+    secret_revision: dict[str, str]
     digests: dict[str, str]
     backups: dict[str, Any]
     maintenance_window: str
@@ -177,7 +177,7 @@ def load_environment(name: str, values: Path = VALUES) -> Environment:
         storage=document.get("storage", {}),
         flavor=document["flavor"],
         xip=document.get("xip", {}),
-        secret_revision=document.get("secretRevision", ""),
+        secret_revision=document.get("secretRevision", {}),
         digests=document.get("images", {}),
         backups=document.get("backups", {}),
         maintenance_window=document.get("maintenanceWindow", UNDECIDED),

@@ -263,9 +263,16 @@ def test_heap_and_pool_follow_limits_that_are_spelled_out() -> None:
         of(dataclasses.replace(resized(), resources=given))
 
 
+def test_a_bumped_secret_restarts_what_reads_it() -> None:
+    for bumped in ({"xwiki": "2"}, {"mysql": "2"}, {"xwiki": "2", "mysql": "3"}):
+        values = values_of(dataclasses.replace(resized(), secret_revision=bumped))
+        for component in ("xwiki", "mysql"):
+            assert values[component]["secretRevision"] == bumped.get(component, "")
+
+
 def test_words_of_people_stay_words() -> None:
     """A class named `yes` or a claim named 1 would be something else without quotes."""
-    revision = "2026"
+    revision = {"xwiki": "2026"}
     environment = dataclasses.replace(
         resized(), flavor="xip", xip={"claim": "1", "path": "/xip/a: b"}, secret_revision=revision
     )

@@ -98,6 +98,11 @@ def test_what_an_intent_leaves_out_is_derived(values: Path) -> None:
         ("flavor: none", "flavor: none\n9: x\nfoo: y", ["9: unknown key", "foo: unknown key"]),
         (
             "flavor: none",
+            'flavor: none\nsecretRevision: "2"',
+            ["secretRevision: '2' is no set of keys", "mysql, xwiki"],
+        ),
+        (
+            "flavor: none",
             "flavor: none\nmaintenanceWindow: Sunday night",
             ["maintenanceWindow: 'Sunday night' does not fit", "e.g. Sun 02:00-04:00"],
         ),
