@@ -211,9 +211,10 @@ def _wanted(names: Sequence[str] | None) -> list[Generated]:
 
 
 def _generated(environment: Environment) -> Generated:
-    """The values file of an environment, checked against what is committed."""
+    """The values file of an environment, checked against its neighbours and what is committed."""
     cluster = intent.load_cluster(environment.cluster)
     path = path_of(environment.name)
+    intent.refuse_shared_host(environment)
     _refuse_other_volumes(environment, cluster, path)
     return Generated(path, text_of(environment, cluster))
 

@@ -208,6 +208,24 @@ def is_undecided(value: str) -> bool:
     return bool(_UNDECIDED_WORD.search(value))
 
 
+def refuse_shared_host(environment: Environment) -> None:
+    """Raise IntentError when another environment of the cluster has the same public host."""
+    if environment.host == LOCALHOST or is_undecided(environment.host):
+        return
+    values = environment.path.parents[1]
+    for name in _names(values, "envs"):
+        other = load_environment(name, values)
+        if name != environment.name and (other.cluster, other.host) == (
+            environment.cluster,
+            environment.host,
+        ):
+            raise IntentError(
+                f"{environment.host} is also the host of {name}, on the same cluster",
+                where=f"{repo.relative(environment.path)}: host",
+                next="give one of them another name, or leave host out: it is derived",
+            )
+
+
 def _open_places(place: str, value: Any) -> Iterator[str]:
     """The place itself where nothing is decided, or the places in it that are left open."""
     if isinstance(value, dict):

@@ -205,6 +205,17 @@ def test_a_preview_of_prod_is_printed_and_never_written(
     assert not elsewhere.exists()
 
 
+def test_a_host_of_two_environments_is_given_to_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = intent.load_environment
+
+    def published(name: str, values: Path = intent.VALUES) -> Environment:
+        return dataclasses.replace(load(name, values), host="wiki.example.org")
+
+    monkeypatch.setattr(intent, "load_environment", published)
+    with pytest.raises(IntentError, match="is also the host of prod"):
+        generate.drift(["staging"])
+
+
 def resized(env: str = "local", **storage: str) -> Environment:
     return dataclasses.replace(intent.load_environment(env), storage=storage)
 

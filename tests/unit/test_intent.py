@@ -243,6 +243,35 @@ def test_a_host_stays_open_where_nobody_decided_it(values: Path) -> None:
         assert "host" in environment.open_keys
 
 
+def test_two_environments_of_a_cluster_have_two_hosts(values: Path) -> None:
+    prod, staging = public(values, "prod"), public(values, "staging", "xwiki.example.org")
+    for one, other in ((prod, "staging"), (staging, "prod")):
+        with pytest.raises(
+            IntentError, match=rf"host: xwiki.example.org is also the host of {other}"
+        ):
+            intent.refuse_shared_host(one)
+    public(values, "staging")
+    intent.refuse_shared_host(prod)
+
+
+def test_a_host_may_move_between_clusters(values: Path) -> None:
+    """Both have it for the time of a cutover."""
+    prod = public(values, "prod", "wiki.example.net")
+    shutil.copy(values / "clusters" / "main.yaml", values / "clusters" / "next.yaml")
+    text = prod.path.read_text()
+    (values / "envs" / "prod-next.yaml").write_text(text.replace("cluster: main", "cluster: next"))
+    intent.refuse_shared_host(prod)
+
+
+def test_hosts_that_nobody_reaches_may_be_shared(values: Path) -> None:
+    for name in ("test", "other"):
+        (values / "envs" / f"{name}.yaml").write_text(GOOD)
+    intent.refuse_shared_host(intent.load_environment("test", values))
+    for name in ("staging", "staging-2"):
+        public(values, name, "undecided")
+    intent.refuse_shared_host(intent.load_environment("staging", values))
+
+
 FIELDS = {
     "environment": {
         "name": "",
