@@ -51,7 +51,7 @@ def generate(names: Sequence[str] | None = None) -> Outcome:
     """Write what the environments give and what changed of it; None: all that are decided.
 
     Raises UndecidedError for a named environment with open blocking decisions,
-    RefusedError for a volume that would shrink, IntentError for a mistake in
+    RefusedError for a volume that would shrink or change its class, IntentError for a mistake in
     an intent.
     """
     files = _wanted(names)
@@ -225,7 +225,7 @@ def _stale(files: Sequence[Generated]) -> list[Path]:
 
 
 def _refuse_other_volumes(environment: Environment, cluster: Cluster, path: Path) -> None:
-    """Refuse what no claim can follow: to shrink, to grow where it cannot.
+    """Refuse what no claim can follow: to shrink, to change its class, to grow where it cannot.
 
     The committed values stand for the claims: they are what was installed.
     """
@@ -236,6 +236,15 @@ def _refuse_other_volumes(environment: Environment, cluster: Cluster, path: Path
     where = repo.relative(environment.path)
     anew = f"for a new install delete {repo.relative(path)}"
     volumes, born = sizing.volumes(environment, cluster), sizing.claim_template(environment)
+    for component, volume in volumes.items():
+        old = intent.at(before, component, "persistence", "storageClass")
+        if isinstance(old, str) and old != volume.storage_class:
+            raise RefusedError(
+                f"the class of {component}'s volume would change from {old!r} to "
+                f"{volume.storage_class!r}: a claim keeps the class it was born with",
+                where=f"values/clusters/{cluster.name}.yaml: storage.driver",
+                next=f"keep the driver, or restore a backup into a new environment; {anew}",
+            )
     # Key in the intent, component and key in the values, wanted, can it grow.
     sizes = [
         ("mysql", "mysql", "size", volumes["mysql"].size, cluster.expandable),

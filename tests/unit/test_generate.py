@@ -251,6 +251,19 @@ def test_what_a_volume_is_born_with_never_shrinks() -> None:
         refuse(resized(mysqlClaimTemplate="40Gi"))
 
 
+def test_an_installed_volume_keeps_its_class(tmp_path: Path) -> None:
+    refuse(resized("staging"))
+    with pytest.raises(RefusedError, match="a claim keeps the class it was born with") as caught:
+        refuse(resized("staging"), driver="local-path")
+    assert "values/clusters/main.yaml: storage.driver: the class of mysql" in str(caught.value)
+    assert "delete values/generated/staging/xwiki-stack.yaml" in str(caught.value)
+    refuse(resized("staging"), tmp_path / "none-yet.yaml", driver="local-path")
+    committed = tmp_path / "xwiki-stack.yaml"
+    committed.write_text("xwiki: {persistence: {storageClass: fast}}")
+    with pytest.raises(RefusedError, match=r"xwiki's volume would change from 'fast' to ''"):
+        refuse(resized(), committed)
+
+
 @pytest.mark.parametrize(
     "nonsense", ["", "[]", "xwiki: 1", "xwiki: {persistence: {size: lots, storageClass: 1}}", "{"]
 )
