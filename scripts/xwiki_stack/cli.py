@@ -84,8 +84,7 @@ def _expand(arguments: argparse.Namespace) -> None:
 def _generate(arguments: argparse.Namespace) -> None:
     names = [arguments.env] if arguments.env else None
     if arguments.preview:
-        for item in generate.preview(names):
-            print(item.text, end="")
+        print("---\n".join(item.text for item in generate.preview(names)), end="")
     elif arguments.check:
         if difference := generate.drift(names):
             print("\n".join(difference))
@@ -97,8 +96,12 @@ def _generate(arguments: argparse.Namespace) -> None:
         outcome = generate.generate(names)
         for path in outcome.written:
             print(f"written: {repo.relative(path)}")
-        if not outcome.written:
+        for path in outcome.removed:
+            print(f"removed: {repo.relative(path)} (no decided intent gives it)")
+        if not outcome.written and not outcome.removed:
             print("nothing to do: generated files are what the intent says")
+        for name in outcome.skipped:
+            print(f"skipped: {name} is undecided; `xwiki-stack decisions --env {name}` says why")
 
 
 def _decisions(arguments: argparse.Namespace) -> None:
@@ -223,12 +226,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = verb("generate", _generate, "Write values/generated from the intent in values/")
     add_env(command, default=None)
-    command.add_argument(
-        "--check", action="store_true", help="only say, with the diff, what differs"
-    )
-    command.add_argument(
-        "--preview", action="store_true", help="print instead of writing, undecided or not"
-    )
+    _add_ways_not_to_write(command)
 
     command = verb("decisions", _decisions, "The open decisions: state, owner, what each changes")
     add_env(command, default="prod")
@@ -248,6 +246,14 @@ def _parser() -> argparse.ArgumentParser:
     add_yes(command)
     command.add_argument("only", nargs="*", help="names of figures; none means all")
     return parser
+
+
+def _add_ways_not_to_write(generating: argparse.ArgumentParser) -> None:
+    ways = generating.add_mutually_exclusive_group()
+    ways.add_argument("--check", action="store_true", help="only say, with the diff, what differs")
+    ways.add_argument(
+        "--preview", action="store_true", help="print instead of writing, undecided or not"
+    )
 
 
 def _port(text: str) -> int:

@@ -42,24 +42,30 @@ class Generated:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `generate` did: files written."""
+    """What `generate` did: files written and removed, environments skipped as undecided."""
 
     written: list[Path]
+    removed: list[Path]
+    skipped: list[str]
 
 
 def generate(names: Sequence[str] | None = None) -> Outcome:
     """Write what the environments give and what changed of it; None: all that are decided.
 
-    Raises UndecidedError for a named environment with open blocking decisions,
+    With None, files of environments that are not decided (any more) are removed: they are output,
+    never edited. Raises UndecidedError for a named environment with open blocking decisions,
     RefusedError for a volume that would shrink or change its class, IntentError for a mistake in
     an intent.
     """
-    files = _wanted(names)
+    files, skipped = _wanted(names)
+    stale = _stale(files) if names is None else []
     changed = [item for item in files if _present(item.path) != item.text]
     for item in changed:
         item.path.parent.mkdir(parents=True, exist_ok=True)
         item.path.write_text(item.text)
-    return Outcome([item.path for item in changed])
+    for path in stale:
+        path.unlink()
+    return Outcome([item.path for item in changed], stale, skipped)
 
 
 def preview(names: Sequence[str] | None = None) -> list[Generated]:
@@ -73,7 +79,7 @@ def drift(names: Sequence[str] | None = None) -> list[str]:
 
     names None looks at all decided environments, and at files of those that are not (any more).
     """
-    files = _wanted(names)
+    files, _skipped = _wanted(names)
     lines: list[str] = []
     for item in files:
         here = repo.relative(item.path)
@@ -192,14 +198,16 @@ def _allowed(item: dict[str, Any]) -> str:
     return ", ".join([*example, *form] or [kind, *bounds])
 
 
-def _wanted(names: Sequence[str] | None) -> list[Generated]:
-    """The files as they should be."""
-    files = []
+def _wanted(names: Sequence[str] | None) -> tuple[list[Generated], list[str]]:
+    """The files as they should be, and the environments that give none as they are undecided."""
+    files, skipped = [], []
     for name in names or intent.environments():
         environment = intent.load_environment(name)
         if not environment.undecided:
             files.append(_generated(environment))
-        elif names is not None:
+        elif names is None:
+            skipped.append(name)
+        else:
             raise UndecidedError(
                 f"{name} has open blocking decisions: {', '.join(environment.undecided)}",
                 next=f"`xwiki-stack decisions --env {name}` tells who decides; "
@@ -207,7 +215,7 @@ def _wanted(names: Sequence[str] | None) -> list[Generated]:
             )
     if names is None:
         files.append(Generated(REFERENCE, reference()))
-    return files
+    return files, skipped
 
 
 def _generated(environment: Environment) -> Generated:

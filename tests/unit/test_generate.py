@@ -174,16 +174,45 @@ def test_the_reference_is_made_of_every_key() -> None:
     assert all(line.count(" | ") == 2 for line in page.splitlines() if line.startswith("| `"))
 
 
-def test_values_that_no_decided_intent_gives_are_drift(elsewhere: Path) -> None:
-    generate.generate()
-    assert generate.drift() == []
+def test_values_that_no_decided_intent_gives_are_drift_and_are_removed(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate"]) == 0
+    kept = {path: path.read_bytes() for path in elsewhere.parent.rglob("*") if path.is_file()}
+    assert len(kept) == 3
+    others = [elsewhere / "README.md", elsewhere / "gone" / "notes.txt"]
     for name in ("prod", "gone"):  # undecided, and without an intent
         generate.path_of(name).parent.mkdir()
         generate.path_of(name).write_text("xwiki: {}\n")
+    for other in others:
+        other.write_text("not ours\n")
     found = [line for line in generate.drift() if line.startswith("---")]
     assert len(found) == 2
     assert "gone" in found[0]
     assert "prod" in found[1]
+    assert cli.main(["generate", "--check"]) == 7
+
+    assert generate.generate(["local"]).removed == []  # one environment says nothing of others
+    capsys.readouterr()
+    assert cli.main(["generate"]) == 0  # what --check advised
+    said = capsys.readouterr().out
+    assert [line.partition(" (")[0] for line in said.splitlines() if line[:7] == "removed"] == [
+        f"removed: {generate.path_of(name)}" for name in ("gone", "prod")
+    ]
+    assert cli.main(["generate", "--check"]) == 0
+    left = {path: path.read_bytes() for path in elsewhere.parent.rglob("*") if path.is_file()}
+    assert left == {**kept, **dict.fromkeys(others, b"not ours\n")}
+
+
+def test_what_is_skipped_as_undecided_is_said(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _again in range(2):
+        assert cli.main(["generate"]) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert [line for line in said if "prod" in line] == [
+            "skipped: prod is undecided; `xwiki-stack decisions --env prod` says why"
+        ]
 
 
 def test_prod_is_refused_with_all_its_open_decisions_and_an_exit_code_of_its_own(
@@ -203,6 +232,29 @@ def test_a_preview_of_prod_is_printed_and_never_written(
     assert cli.main(["generate", "--env", "prod", "--preview"]) == 0
     assert "storageClass: " in capsys.readouterr().out
     assert not elsewhere.exists()
+
+
+def test_a_preview_of_all_is_a_document_for_each_environment(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate", "--preview"]) == 0
+    said = capsys.readouterr().out
+    assert [item.keys() for item in yaml.safe_load_all(said)] == [
+        {"xwiki", "mysql", "backups", "netpol"}
+    ] * 3
+    headers = [part.splitlines()[0] for part in said.split("---\n")]
+    assert len(headers) == 3
+    for header, name in zip(headers, intent.environments(), strict=True):
+        assert header.startswith(f"# Generated from values/envs/{name}.yaml")
+    assert not elsewhere.exists()
+
+
+def test_a_preview_checks_nothing() -> None:
+    parse = cli._parser().parse_args
+    assert parse(["generate", "--preview"]).preview
+    assert parse(["generate", "--check"]).check
+    with pytest.raises((SystemExit, IntentError)):
+        parse(["generate", "--preview", "--check"])
 
 
 def test_a_host_of_two_environments_is_given_to_neither(monkeypatch: pytest.MonkeyPatch) -> None:
