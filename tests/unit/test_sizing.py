@@ -19,7 +19,8 @@ def test_every_size_holds_heap_and_all_that_lives_beside_it(size: str) -> None:
     beside = sizing.METASPACE + sizing.CODE_CACHE + sizing.THREADS_AND_BUFFERS + sizing.LIBREOFFICE
     left = bytes_of(limit) // MI - beside
     assert heap >= sizing.HEAP_LEAST
-    assert heap <= left
+    assert heap + heap / sizing.COLLECTOR <= left
+    assert heap + sizing.HEAP_STEP > left * 0.9
 
 
 def test_the_limit_that_was_asked_for_does_not_hold_xwiki() -> None:
@@ -210,8 +211,11 @@ def test_the_decision_shows_the_arithmetic_of_the_code(limit: str) -> None:
     parts = [sizing.METASPACE, sizing.CODE_CACHE, sizing.THREADS_AND_BUFFERS, sizing.LIBREOFFICE]
     total = bytes_of(limit) // MI
     left = total - sum(parts)
-    heap = left // sizing.HEAP_STEP * sizing.HEAP_STEP
-    assert list(shown.values()) == [total, *parts, left, heap, left - heap]
+    heap = max(
+        step for step in range(0, left, sizing.HEAP_STEP) if step + step // sizing.COLLECTOR <= left
+    )
+    collector = heap // sizing.COLLECTOR
+    assert list(shown.values()) == [total, *parts, left, heap, collector, left - heap - collector]
     if heap >= sizing.HEAP_LEAST:
         assert sizing.heap(limit).value == f"{heap}m"
 
