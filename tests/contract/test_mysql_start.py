@@ -183,6 +183,22 @@ def test_the_schemas_take_every_script_and_tell_case_apart(booted: tuple[Pod, Co
     assert sql(container, "xwiki", ODD, "SELECT COUNT(*) FROM sub_wiki.n").strip() == "2"
 
 
+def test_the_buffer_pool_is_as_large_as_it_is_told_on_any_node(
+    booted: tuple[Pod, Container],
+) -> None:
+    """Several instances, which the server takes by itself on many cores, are each rounded up."""
+    _pod, container = booted
+    asked = "SELECT @@innodb_buffer_pool_size, @@innodb_buffer_pool_instances"
+    size, instances = sql(container, "monitor", PASSWORDS["monitor"], asked).split()
+    assert (int(size), instances) == (128 * 2**20, "1")
+    # With few cores the server comes to the same number by itself.
+    source = (
+        "SELECT variable_source FROM performance_schema.variables_info"
+        " WHERE variable_name = 'innodb_buffer_pool_instances'"
+    )
+    assert sql(container, "monitor", PASSWORDS["monitor"], source).strip() == "EXPLICIT"
+
+
 def test_no_password_is_in_the_log_or_the_process_list(booted: tuple[Pod, Container]) -> None:
     _pod, container = booted
     commands = container.execute("bash", "-c", "tr '\\0' ' ' </proc/1/cmdline")
@@ -208,21 +224,41 @@ def test_a_rotated_password_is_taken_at_the_next_start_and_the_old_one_refused(
     again.do("stop", "--time", "60")
 
 
+def begun(pod: Pod, name: str) -> Container:
+    """A first boot in the midst of making the data directory."""
+    container = pod.start(name)
+    deadline = time.monotonic() + 60
+    while not (pod.data / "initialising" / "mysql.ibd").exists():
+        assert time.monotonic() < deadline, container.logs()
+        time.sleep(0.02)
+    return container
+
+
+def boots(pod: Pod, name: str) -> None:
+    """The next boot makes a whole data directory."""
+    assert not (pod.data / "data").exists()
+    container = pod.start(name)
+    ready(container)
+    assert (pod.data / "data" / "mysql.ibd").exists()
+    assert not (pod.data / "initialising").exists()
+    container.do("stop", "--time", "60")
+
+
 def test_a_first_boot_that_is_killed_leaves_nothing_that_is_taken_for_a_database(
     pod: Pod,
 ) -> None:
-    first = pod.start("mysql-killed")
-    deadline = time.monotonic() + 60
-    while not (pod.data / "initialising" / "mysql.ibd").exists():
-        assert time.monotonic() < deadline, first.logs()
-        time.sleep(0.02)
-    first.do("kill")
-    assert not (pod.data / "data").exists()
-    second = pod.start("mysql-after-kill")
-    ready(second)
-    assert (pod.data / "data" / "mysql.ibd").exists()
-    assert not (pod.data / "initialising").exists()
-    second.do("stop", "--time", "60")
+    begun(pod, "mysql-killed").do("kill")
+    boots(pod, "mysql-after-kill")
+
+
+def test_a_first_boot_ends_when_it_is_told(pod: Pod) -> None:
+    first = begun(pod, "mysql-stopped")
+    began = time.monotonic()
+    # Docker kills what has not ended by then, which is exit code 137.
+    first.do("stop", "--time", "20")
+    assert first.state()["ExitCode"] == 143
+    assert time.monotonic() - began < 10
+    boots(pod, "mysql-after-stop")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@
 # passwords of the mounted Secret, so a rotation is a restart.
 set -euo pipefail
 umask 077
+# As process 1 a shell ignores the signal unless it is told otherwise. mysqld, which takes its place, has its own way.
+trap 'exit 143' TERM
 
 readonly volume=/var/lib/mysql
 readonly data=$volume/data
@@ -67,7 +69,10 @@ render() {
 if [[ ! -d $data ]]; then
     say "initialising an empty volume"
     rm -rf "$fresh"
-    mysqld --defaults-file="$config" --initialize-insecure --datadir="$fresh"
+    # Behind, since a shell hears a signal only between programs that run in front. What is half made at a stop goes
+    # with the line above at the next start.
+    mysqld --defaults-file="$config" --initialize-insecure --datadir="$fresh" &
+    wait $!
     sync
     mv "$fresh" "$data"
 fi
