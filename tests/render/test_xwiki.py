@@ -1,15 +1,12 @@
 """What charts/xwiki renders, property by property."""
 
-import re
-from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
-import jsonschema
 import pytest
-import yaml
 
 from tests import environments
+from tests.render import schemas
 from xwiki_stack import proc, render, repo, sizing
 from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
@@ -19,17 +16,6 @@ CHART = repo.ROOT / "charts" / "xwiki"
 
 def wiki(*values: dict[str, Any]) -> list[Manifest]:
     return environments.chart("xwiki", *values)
-
-
-def everything() -> dict[str, Any]:
-    """The values of this chart with every option at something else than its default."""
-    values: dict[str, Any] = yaml.safe_load(environments.EVERYTHING.read_text())["xwiki"]
-    return values
-
-
-def defaults() -> dict[str, Any]:
-    values: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
-    return values
 
 
 def pod(objects: list[Manifest]) -> Manifest:
@@ -50,26 +36,12 @@ def variables(objects: list[Manifest]) -> dict[str, Any]:
     }
 
 
-def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted paths and values; an empty dict is a leaf."""
-    for key, value in values.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            yield from leaves(value, f"{path}.")
-        else:
-            yield path, value
-
-
-def changed(path: str, value: Any) -> dict[str, Any]:
-    """Values with one dotted path set."""
-    head, _, rest = path.partition(".")
-    return {head: changed(rest, value) if rest else value}
-
-
 # The one pod
 
 
-@pytest.mark.parametrize("values", [{}, everything()], ids=["defaults", "everything"])
+@pytest.mark.parametrize(
+    "values", [{}, schemas.everything("xwiki")], ids=["defaults", "everything"]
+)
 def test_there_is_one_wiki_and_never_two_at_a_time(values: dict[str, Any]) -> None:
     spec = environments.only(wiki(values), "Deployment")["spec"]
     assert spec["replicas"] == 1
@@ -160,6 +132,60 @@ def test_tomcat_believes_the_proxy_by_a_file_of_ours() -> None:
     ).items()
 
 
+def test_a_database_that_hangs_gives_the_connections_back() -> None:
+    """And the image's own parameters, which ours replace, are among them."""
+    values = schemas.defaults("xwiki")
+    query = variables(wiki())["JDBC_PARAMS"]
+    assert query.startswith("?")
+    given = dict(pair.split("=") for pair in query[1:].split("&amp;"))
+    waits = int(given.pop("socketTimeout")) / 1000
+    start = values["probes"]["startup"]
+    # Whatever a start may take, a single statement of it may take, and then some.
+    assert start["periodSeconds"] * start["failureThreshold"] * 2 <= waits <= 3600
+    assert given == {
+        "useSSL": "false",
+        "connectionTimeZone": "LOCAL",
+        "allowPublicKeyRetrieval": "true",
+        "tcpKeepAlive": "true",
+    }
+    assert "JDBC_PARAMS" not in variables(wiki({"database": {"jdbcParams": ""}}))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "-Xmx1g",
+        "-XX:MaxHeapSize=1g",
+        "-XX:MaxRAMPercentage=75",
+        "-XX:+UseG1GC",
+        "-XX:-UseG1GC",
+        "-XX:+UseSerialGC",
+        "-XX:MaxGCPauseMillis=100",
+        "-XX:MaxMetaspaceSize=1g",
+        "-XX:ReservedCodeCacheSize=1g",
+        "-XX:-ExitOnOutOfMemoryError",
+    ],
+)
+def test_an_option_that_the_chart_sets_is_not_given_twice(option: str) -> None:
+    with pytest.raises(IntentError, match="java/options"):
+        wiki({"java": {"options": [option]}})
+
+
+def test_every_option_that_the_chart_sets_is_such_a_one() -> None:
+    data = environments.only(wiki(), "ConfigMap", "-xwiki")["data"]
+    own = data["JAVA_OPTS"].split()
+    assert len(own) == 6
+    for option in own:
+        with pytest.raises(IntentError, match="java/options"):
+            wiki({"java": {"options": [option]}})
+
+
+def test_other_options_pass() -> None:
+    options = ["-Xms512m", "-XX:+UseStringDeduplication", "-Dcom.sun.management.jmxremote=true"]
+    data = environments.only(wiki({"java": {"options": options}}), "ConfigMap", "-xwiki")["data"]
+    assert data["JAVA_OPTS"].split()[-3:] == options
+
+
 @pytest.mark.parametrize("params", ["useSSL=true", "?a=b&c=d", "?a=<b>"])
 def test_database_parameters_that_break_the_xml_are_refused(params: str) -> None:
     with pytest.raises(IntentError, match="jdbcParams"):
@@ -170,7 +196,8 @@ def test_database_parameters_that_break_the_xml_are_refused(params: str) -> None
     ("flavor", "wizard", "asks"),
     [("none", "off", False), ("xip", "by itself", False), ("online", "by itself", True)],
 )
-def test_no_flavor_leaves_a_wizard_for_visitors(flavor: str, wizard: str, asks: bool) -> None:
+def test_no_flavor_asks_a_visitor_what_to_install(flavor: str, wizard: str, asks: bool) -> None:
+    """What the settings are; what XWiki makes of them stands, with its proof, in the README."""
     xip = {"claim": "archives", "path": "/xip/flavor.xip"}
     found = variables(wiki({"flavor": flavor, "xip": xip}))
     start = found.get("XCONF_xwikiproperties_distribution_automaticStartOnMainWiki")
@@ -332,47 +359,10 @@ def test_two_releases_share_no_name() -> None:
 
 
 def test_the_default_heap_is_what_the_default_limit_leaves() -> None:
-    values = defaults()
+    values = schemas.defaults("xwiki")
     assert values["java"]["heap"] == sizing.heap(values["resources"]["limits"]["memory"]).value
     bounds = {"metaspace": sizing.METASPACE, "codeCache": sizing.CODE_CACHE}
     assert {key: values["java"][key] for key in bounds} == {k: f"{v}m" for k, v in bounds.items()}
-
-
-def test_everything_names_every_value_and_changes_it() -> None:
-    ours, theirs = dict(leaves(defaults())), dict(leaves(everything()))
-    missing = [
-        path for path in ours if not any(t == path or t.startswith(f"{path}.") for t in theirs)
-    ]
-    assert missing == []
-    fixed = {"database.host", "ingress.enabled", "bootstrap.enabled", "flavor"}
-    same = [path for path in ours if theirs.get(path) == ours[path] and path not in fixed]
-    assert same == []
-    # Here and there a default is the only value that renders all objects.
-    assert everything()["bootstrap"]["enabled"] is True
-
-
-def schema() -> dict[str, Any]:
-    return dict(yaml.safe_load((CHART / "values.schema.json").read_text()))
-
-
-def objects_of(node: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every object of a schema by its dotted path, those inside lists included."""
-    if node.get("type") == "object":
-        yield path, node
-    for key, item in node.get("properties", {}).items():
-        yield from objects_of(item, f"{path}.{key}".lstrip("."))
-    if "items" in node:
-        yield from objects_of(node["items"], f"{path}[]")
-
-
-def test_the_schema_refuses_unknown_keys_at_every_level() -> None:
-    jsonschema.Draft7Validator.check_schema(schema())
-    found = dict(objects_of(schema()))
-    assert len(found) > 25
-    # Helm hands on the umbrella's globals; affinity is Kubernetes' own.
-    own = {"global", "affinity.nodeAffinity", "affinity.podAffinity", "affinity.podAntiAffinity"}
-    open_ = {path for path, node in found.items() if node.get("additionalProperties", True) is True}
-    assert open_ == own
 
 
 @pytest.mark.parametrize(
@@ -390,6 +380,10 @@ def test_the_schema_refuses_unknown_keys_at_every_level() -> None:
         ({"admin": {"username": "a/b"}}, "username"),
         ({"xip": {"path": "flavor.xip"}}, "path"),
         ({"tolerations": [{"name": "x"}]}, "name"),
+        ({"affinity": {"podAfinity": {}}}, "podAfinity"),
+        ({"database": {"user": "a&b"}}, "user"),
+        ({"podAnnotations": {"checksum/config": "x"}}, "checksum/config"),
+        ({"podAnnotations": {"xwiki-stack/secret-revision": "x"}}, "xwiki-stack/secret-revision"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -400,33 +394,3 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(values: dict[str, Any],
 
 def test_enabled_and_global_are_let_through() -> None:
     assert wiki({"enabled": True, "global": {"anything": 1}}) == wiki()
-
-
-def comments() -> dict[str, str]:
-    """Dotted path to the comment `# -- ...` above it."""
-    found: dict[str, str] = {}
-    above: list[tuple[int, str]] = []
-    words: list[str] = []
-    for line in (CHART / "values.yaml").read_text().splitlines():
-        text, depth = line.strip(), len(line) - len(line.lstrip())
-        if text.startswith("#"):
-            words.append(text.lstrip("# -"))
-        elif match := re.match(r"(\w+):", text):
-            above = [item for item in above if item[0] < depth] + [(depth, match[1])]
-            if words:
-                found[".".join(key for _, key in above)] = " ".join(words)
-            words = []
-        else:
-            words = []
-    return found
-
-
-def test_every_value_is_explained_once_in_the_same_words() -> None:
-    explained = comments()
-    assert [path for path, _ in leaves(defaults()) if path not in explained] == []
-    node = schema()
-    for path, words in explained.items():
-        place = node
-        for key in path.split("."):
-            place = place["properties"][key]
-        assert place["description"] == words, path

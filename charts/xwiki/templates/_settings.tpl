@@ -48,7 +48,7 @@
 - name: XCONF_xwikiproperties_extension_repositories
   value: ""
 {{- else }}
-# The flavor is installed without questions once the wiki is up.
+# XWiki installs the flavor by itself once it is up, and asks nobody.
 - name: XCONF_xwikiproperties_distribution_job_interactive
   value: "false"
 - name: XCONF_xwikiproperties_distribution_job_interactive_wiki
