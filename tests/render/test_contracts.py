@@ -18,7 +18,7 @@ Broken = list[str]
 
 FOREIGN = {("wiki-secrets", key) for key in credentials.KEYS["xwiki"]} | {
     *(("database-secrets", key) for key in credentials.KEYS["mysql"]),
-    ("database-secrets", "application"),
+    ("application-secrets", "application"),
     ("s3-secrets", "access-key"),
     ("s3-secrets", "secret-key"),
 }
