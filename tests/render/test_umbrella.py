@@ -1,15 +1,25 @@
 """The umbrella: its parts, its switches, and the contradictions it refuses in words."""
 
+import re
 from typing import Any
 
 import pytest
 import yaml
 
 from tests import environments
+from tests.render import schemas
 from xwiki_stack import generate, render, repo
 from xwiki_stack.errors import IntentError
 
 COMPONENTS = {"xwiki", "mysql", "backups", "netpol"}
+
+EXTERNAL: dict[str, Any] = {
+    "mysql": {"enabled": False},
+    "xwiki": {"database": {"host": "db.example.org", "existingSecret": "database"}},
+}
+"""A wiki on another server's database."""
+
+PUBLISHED = {"enabled": True, "host": "wiki.example.org"}
 
 
 def umbrella(*values: dict[str, Any]) -> list[render.Manifest]:
@@ -33,8 +43,7 @@ def test_four_subcharts_of_the_umbrellas_own_version_without_a_repository() -> N
 
 def test_a_switched_off_component_renders_nothing() -> None:
     assert components() == {"xwiki", "mysql"}
-    external = {"mysql": {"enabled": False}, "xwiki": {"database": {"host": "db.example.org"}}}
-    assert components(external) == {"xwiki"}
+    assert components(EXTERNAL) == {"xwiki"}
     assert components({"xwiki": {"enabled": False}}) == {"mysql"}
 
 
@@ -44,29 +53,99 @@ def test_every_subchart_renders_alone(name: str) -> None:
     assert bool(objects) == (name in {"xwiki", "mysql"})
 
 
+def tag(component: str, name: str) -> dict[str, Any]:
+    return {component: {"image": {"tag": name}}}
+
+
 CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
     ({"mysql": {"enabled": False}}, ["mysql.enabled is false", "xwiki.database.host is empty"]),
     (
         {"xwiki": {"database": {"host": "db.example.org"}}},
         ["mysql.enabled is true", '"db.example.org"'],
     ),
+    (
+        {"mysql": {"enabled": False}, "xwiki": {"database": {"host": "db.example.org"}}},
+        ["xwiki.database.host", "xwiki.database.existingSecret is empty"],
+    ),
+    (
+        {"mysql": {"auth": {"existingSecret": "other"}}},
+        ["mysql.auth.existingSecret", "xwiki.database.existingSecret", '"other"'],
+    ),
+    (
+        {"xwiki": {"database": {"passwordKey": "other"}}},
+        ["xwiki.database.passwordKey", "xwiki-password"],
+    ),
     ({"xwiki": {"database": {"name": "wiki"}}}, ["xwiki.database.name", "mysql.database.schemas"]),
     ({"xwiki": {"database": {"user": "wiki"}}}, ["xwiki.database.user", "mysql.database.user"]),
     ({"mysql": {"service": {"port": 3307}}}, ["xwiki.database.port", "mysql.service.port"]),
+    (
+        {"mysql": {"users": {"backup": "xwiki"}}},
+        ["mysql.database.user", "mysql.users.backup", "mysql.users.monitor", "three names"],
+    ),
+    (
+        {"mysql": {"users": {"backup": "one", "monitor": "one"}}},
+        ["mysql.users.backup", "mysql.users.monitor"],
+    ),
+    (
+        {"mysql": {"persistence": {"size": "20Gi"}}},
+        ["mysql.persistence.size", "mysql.persistence.claimTemplateSize", "does not shrink"],
+    ),
+    (
+        {"mysql": {"persistence": {"size": "1000Gi", "claimTemplateSize": "1Ti"}}},
+        ["mysql.persistence.size", "mysql.persistence.claimTemplateSize"],
+    ),
     ({"xwiki": {"ingress": {"enabled": True}}}, ["xwiki.ingress.host is empty"]),
     ({"xwiki": {"httpRoute": {"enabled": True}}}, ["xwiki.httpRoute.host", "parentRefs"]),
-    ({"xwiki": {"flavor": "xip"}}, ["xwiki.xip.claim", "xwiki.xip.path"]),
-    ({"xwiki": {"attachments": {"store": "s3"}}}, ["attachments.s3.bucket", "existingSecret"]),
-    ({"netpol": {"enabled": True}}, ["netpol.enabled", "empty shells"]),
+    (
+        {
+            "xwiki": {
+                "ingress": PUBLISHED,
+                "httpRoute": {**PUBLISHED, "host": "a.example.org", "parentRefs": [{"name": "a"}]},
+            }
+        },
+        ["xwiki.ingress.host", "xwiki.httpRoute.host", "one public address"],
+    ),
+    (
+        {"xwiki": {"home": "https://other.example.org/", "ingress": PUBLISHED}},
+        ["xwiki.home", "xwiki.ingress.host", "elsewhere"],
+    ),
+    (
+        {
+            "xwiki": {
+                "home": "https://other.example.org/",
+                "httpRoute": {**PUBLISHED, "parentRefs": [{"name": "public"}]},
+            }
+        },
+        ["xwiki.home", "xwiki.httpRoute.host", "elsewhere"],
+    ),
     (
         {
             "xwiki": {
                 "home": "http://wiki.example.org/",
-                "ingress": {"enabled": True, "host": "wiki.example.org", "tlsSecret": "tls"},
+                "ingress": {**PUBLISHED, "tlsSecret": "tls"},
             }
         },
         ["xwiki.ingress.tlsSecret", "xwiki.home", "https://"],
     ),
+    (
+        {
+            "xwiki": {
+                "home": "http://wiki.example.org/",
+                "httpRoute": {**PUBLISHED, "parentRefs": [{"name": "public"}]},
+            }
+        },
+        ["xwiki.httpRoute.enabled", "xwiki.home", "https://"],
+    ),
+    ({"xwiki": {"flavor": "xip"}}, ["xwiki.xip.claim", "xwiki.xip.path"]),
+    ({"xwiki": {"attachments": {"store": "s3"}}}, ["attachments.s3.bucket", "existingSecret"]),
+    (tag("mysql", "9.3.0"), ["mysql.image.tag", "9.7 and 8.4"]),
+    (tag("mysql", "9"), ["mysql.image.tag", "9.7 and 8.4"]),
+    (tag("mysql", "9.70.1"), ["mysql.image.tag", "9.7 and 8.4"]),
+    (tag("mysql", "lts-oracle"), ["mysql.image.tag", "which moves"]),
+    (tag("xwiki", "17.10-mysql-tomcat"), ["xwiki.image.tag", "17.10.12"]),
+    (tag("xwiki", "16.10.18"), ["xwiki.image.tag", "read-only root"]),
+    (tag("xwiki", "lts-mysql-tomcat"), ["xwiki.image.tag", "which moves"]),
+    ({"netpol": {"enabled": True}}, ["netpol.enabled", "empty shells"]),
 ]
 
 
@@ -97,6 +176,11 @@ def test_all_contradictions_are_told_at_once() -> None:
         {"backups": {"typo": 1}},
         {"netpol": {"typo": 1}},
         {"global": {"typo": 1}},
+        # Of a component that is switched off, whose own schema Helm does not read.
+        {**EXTERNAL, "mysql": {"enabled": False, "typo": 1}},
+        {**EXTERNAL, "mysql": {"enabled": False, "config": {"typo": 1}}},
+        {**EXTERNAL, "mysql": {"enabled": False, "tolerations": [{"typo": "x"}]}},
+        {"xwiki": {"enabled": False, "attachments": {"s3": {"typo": 1}}}},
     ],
     ids=str,
 )
@@ -105,11 +189,123 @@ def test_an_unknown_key_is_refused_wherever_it_stands(values: dict[str, Any]) ->
         umbrella(values)
 
 
-def test_values_that_agree_are_accepted() -> None:
+@pytest.mark.parametrize(
+    "values",
+    [
+        {
+            "xwiki": {"database": {"name": "wiki", "user": "wiki"}},
+            "mysql": {"database": {"schemas": ["wiki"], "user": "wiki"}},
+        },
+        {
+            "xwiki": {"database": {"existingSecret": "other"}},
+            "mysql": {"auth": {"existingSecret": "other"}},
+        },
+        # A Secret of its own may hold a copy under a name of its own.
+        {"xwiki": {"database": {"existingSecret": "copy", "passwordKey": "password"}}},
+        {"mysql": {"auth": {"existingSecret": f"{render.RELEASE}-mysql"}}},
+        {"mysql": {"persistence": {"size": "1Ti", "claimTemplateSize": "1024Gi"}}},
+        {"mysql": {"users": {"backup": "one", "monitor": "other"}}},
+    ],
+    ids=str,
+)
+def test_values_that_agree_are_accepted(values: dict[str, Any]) -> None:
     """The counter-example to all refusals above."""
-    names = {"database": {"name": "wiki", "user": "wiki"}}
-    agreed = {"xwiki": names, "mysql": {"database": {"schemas": ["wiki"], "user": "wiki"}}}
-    assert len(umbrella(agreed)) == len(umbrella())
+    assert len(umbrella(values)) == len(umbrella())
+
+
+@pytest.mark.parametrize(
+    ("home", "door"),
+    [
+        ("https://wiki.example.org/", {"ingress": {**PUBLISHED, "tlsSecret": "tls"}}),
+        ("https://wiki.example.org:8443/", {"ingress": {**PUBLISHED, "tlsSecret": "tls"}}),
+        ("http://wiki.example.org/", {"ingress": PUBLISHED}),
+        ("", {"httpRoute": {**PUBLISHED, "parentRefs": [{"name": "public"}]}}),
+        ("https://elsewhere.example.org/", {}),
+    ],
+)
+def test_a_home_that_leads_back_is_accepted(home: str, door: dict[str, Any]) -> None:
+    assert umbrella({"xwiki": {"home": home, **door}})
+
+
+def test_a_component_that_is_off_may_keep_its_values() -> None:
+    kept = {"enabled": False, "config": {"maxConnections": 1}, "nodeSelector": {"any": "thing"}}
+    assert components({**EXTERNAL, "mysql": kept}) == {"xwiki"}
+
+
+# Versions
+
+
+def least() -> list[tuple[int, int, int]]:
+    """The least versions of XWiki that the values' comment names."""
+    words = schemas.explained("xwiki")["image.tag"]
+    found = re.findall(r"(\d+)\.(\d+)\.(\d+)", words.partition("At least")[2])
+    return [(int(major), int(minor), int(patch)) for major, minor, patch in found]
+
+
+def test_the_least_versions_are_those_that_the_values_name() -> None:
+    assert len(least()) == 3
+    for major, minor, patch in least():
+        assert umbrella(tag("xwiki", f"{major}.{minor}.{patch}-mysql-tomcat"))
+        below = (major, minor, patch - 1) if patch else (major, minor - 1, 99)
+        with pytest.raises(IntentError, match=r"xwiki\.image\.tag"):
+            umbrella(tag("xwiki", ".".join(map(str, below))))
+
+
+DIGEST = f"sha256:{'0' * 64}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "17.10.13",
+        "17.10.13-7e7bbd58df84768c",
+        "17.10.13-0123456789",
+        f"18.7.0-mysql-tomcat@{DIGEST}",
+        "19.1.0",
+        "wiki-of-ours",
+        "7e7bbd58df84768c",
+    ],
+)
+def test_a_tag_of_xwiki_passes_if_it_is_new_enough_or_says_nothing(name: str) -> None:
+    assert umbrella(tag("xwiki", name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "9.7.1",
+        "9.7",
+        "9.7-d5c59ab7c99712e1",
+        "8.4.10-oracle",
+        f"9.7.4@{DIGEST}",
+        f"lts@{DIGEST}",
+        "database-of-ours",
+        "7e7bbd58df84768c",
+    ],
+)
+def test_a_tag_of_mysql_passes_if_it_is_of_a_line_or_says_nothing(name: str) -> None:
+    assert umbrella(tag("mysql", name))
+
+
+# The release's name
+
+LONGEST = 38
+"""Characters of a release's name."""
+
+
+def test_the_longest_release_still_fits_all_names() -> None:
+    """Also those that Kubernetes derives: a StatefulSet's pods carry its name and a hash."""
+    found = render.helm_template(release="a" * LONGEST)
+    names = [item["metadata"]["name"] for item in found]
+    assert max(map(len, names)) == 63
+    (stateful,) = [i["metadata"]["name"] for i in found if i["kind"] == "StatefulSet"]
+    assert len(f"{stateful}-0123456789") <= 63
+
+
+@pytest.mark.parametrize("release", ["a" * (LONGEST + 1), "a.b", "1a"])
+def test_a_release_whose_names_would_not_fit_is_refused(release: str) -> None:
+    with pytest.raises(IntentError, match="the release is called"):
+        render.helm_template(release=release)
 
 
 @pytest.mark.parametrize("environment", ["local", "staging"])
