@@ -1,5 +1,6 @@
 """Helm's output as objects."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -45,13 +46,35 @@ def helm_template_text(
     show_only: Sequence[str] = (),
 ) -> str:
     """As `helm_template`, but the bytes Helm printed."""
+    only = [word for template in show_only for word in ("--show-only", template)]
+    return _helm(chart, values, "template", release, "--namespace", namespace, *only, helm=helm)
+
+
+def helm_notes(
+    values: Sequence[Values] = (), release: str = RELEASE, namespace: str = "wiki-local"
+) -> str:
+    """What Helm tells who installs the umbrella; asked without a cluster.
+
+    Raises IntentError with Helm's own words when the chart refuses the values.
+    """
+    dry = ["--dry-run=client", "--output=json"]
+    said = _helm(repo.ROOT, values, "install", release, "--namespace", namespace, *dry)
+    return str(json.loads(said)["info"].get("notes", ""))
+
+
+def _helm(
+    chart: Path,
+    values: Sequence[Values],
+    verb: str,
+    release: str,
+    *words: str,
+    helm: Path | None = None,
+) -> str:
+    """What a verb of Helm prints for a chart and its values."""
     with TemporaryDirectory(prefix="xwiki-stack-render-") as folder:
-        program = helm or cluster.tools().helm
-        argv: list[str | Path] = [program, "template", release, chart, "--namespace", namespace]
+        argv: list[str | Path] = [helm or cluster.tools().helm, verb, release, chart, *words]
         for path in values_files(values, Path(folder)):
             argv += ["--values", path]
-        for template in show_only:
-            argv += ["--show-only", template]
         try:
             return proc.run(argv).out
         except proc.CommandFailed as failed:
