@@ -71,11 +71,17 @@ def test_every_ignore_line_is_anchored() -> None:
     assert all(line.startswith("/") and "**" not in line for line in lines)
 
 
-def relock(chart: Path) -> str:
-    """The digest of the lock that Helm makes anew."""
+def locked(chart: Path) -> dict[str, object]:
+    """What a lock says, less the time at which it was made."""
+    lock: dict[str, object] = yaml.safe_load((chart / "Chart.lock").read_text())
+    return {key: value for key, value in lock.items() if key != "generated"}
+
+
+def relock(chart: Path) -> dict[str, object]:
+    """What the lock says that Helm makes anew."""
     (chart / "Chart.lock").unlink()
     proc.run([cluster.tools().helm, "dependency", "update", chart])
-    return str(yaml.safe_load((chart / "Chart.lock").read_text())["digest"])
+    return locked(chart)
 
 
 def small(target: Path) -> Path:
@@ -87,8 +93,20 @@ def small(target: Path) -> Path:
 
 
 def test_the_lock_is_what_helm_would_write(tmp_path: Path) -> None:
-    committed = yaml.safe_load((repo.ROOT / "Chart.lock").read_text())["digest"]
-    assert relock(small(tmp_path / "chart")) == committed
+    ours = locked(repo.ROOT)
+    assert set(ours) == {"dependencies", "digest"}
+    assert relock(small(tmp_path / "chart")) == ours
+
+
+@pytest.mark.parametrize("edit", [("name: mysql", "name: mysqld"), ("digest: sha256:", "digest: ")])
+def test_a_lock_that_was_edited_is_noticed(tmp_path: Path, edit: tuple[str, str]) -> None:
+    """Also where the digest, which Helm reckons from Chart.yaml as well, was left alone."""
+    chart = small(tmp_path / "chart")
+    lock = chart / "Chart.lock"
+    lock.write_text(lock.read_text().replace(*edit))
+    edited = locked(chart)
+    assert edited != locked(repo.ROOT)
+    assert relock(chart) != edited
 
 
 def test_a_subchart_bumped_alone_is_refused(tmp_path: Path) -> None:
