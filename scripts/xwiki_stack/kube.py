@@ -21,6 +21,9 @@ from xwiki_stack.errors import IntentError, StackError, UnhealthyError
 
 Manifest = dict[str, Any]
 
+PATIENCE = 10.0
+"""Seconds for one answer; the library tries three times more. A frozen server hangs nobody."""
+
 FIELD_MANAGER = "xwiki-stack"
 """Who we are in server-side apply, so that our fields and Helm's are told apart."""
 
@@ -37,7 +40,7 @@ class Kube:
         client = _client(kubeconfig, context)
         with _explained():
             self._core = kubernetes.client.CoreV1Api(client)
-            self._dynamic = DynamicClient(client)  # type: ignore[no-untyped-call]
+            self._dynamic = _Dynamic(client)  # type: ignore[no-untyped-call]
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
         """One object, or None if there is no such object."""
@@ -107,7 +110,12 @@ class Kube:
             for previous in (False, True):
                 try:
                     text = self._core.read_namespaced_pod_log(
-                        pod, namespace, container=container, tail_lines=lines, previous=previous
+                        pod,
+                        namespace,
+                        container=container,
+                        tail_lines=lines,
+                        previous=previous,
+                        _request_timeout=PATIENCE,
                     )
                 except ApiException:
                     continue
@@ -143,7 +151,7 @@ class Kube:
                 name = node["metadata"]["name"]
                 # Undecoded: the client would hand the JSON on as Python's notation of a dict.
                 answer: Any = self._core.connect_get_node_proxy_with_path_with_http_info(
-                    name, "stats/summary", _preload_content=False
+                    name, "stats/summary", _preload_content=False, _request_timeout=PATIENCE
                 )
                 pods += json.loads(answer.data).get("pods", [])
         return pods
@@ -151,6 +159,13 @@ class Kube:
     def _resource(self, kind: str, api_version: str | None = None) -> Any:
         version = api_version or _VERSIONS[kind]
         return self._dynamic.resources.get(api_version=version, kind=kind)
+
+
+class _Dynamic(DynamicClient):
+    """The library's client, which would wait for ever."""
+
+    def request(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
+        return super().request(method, path, body, _request_timeout=PATIENCE, **params)
 
 
 _VERSIONS = {

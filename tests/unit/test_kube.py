@@ -1,21 +1,24 @@
 """A kubeconfig that is none, a context that is not in it and a silent server are one line each."""
 
+import socket
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
+from xwiki_stack import kube
 from xwiki_stack.errors import IntentError, UnhealthyError
 from xwiki_stack.kube import Kube
 
 
-def kubeconfig(folder: Path) -> Path:
+def kubeconfig(folder: Path, port: int = 1) -> Path:
     """A right one, for a server that nobody runs."""
     document = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "here",
-        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
         "users": [{"name": "u", "user": {}}],
         "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
     }
@@ -46,3 +49,13 @@ def test_a_server_that_nobody_runs_does_not_answer(tmp_path: Path) -> None:
     for context in (None, "here"):
         with pytest.raises(UnhealthyError, match="API server does not answer"):
             Kube(kubeconfig(tmp_path), context)
+
+
+def test_a_frozen_server_does_not_hang_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and never says a word."""
+    monkeypatch.setattr(kube, "PATIENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        began = time.monotonic()
+        with pytest.raises(UnhealthyError, match="API server does not answer"):
+            Kube(kubeconfig(tmp_path, frozen.getsockname()[1]))
+        assert time.monotonic() - began < 5
