@@ -296,14 +296,14 @@ def _born(pid: int) -> str:
 
 
 def _stat(folder: Path) -> list[str]:
-    """Linux: a process's stat, fields 3 (state) to 22 (start); a zombie's where it is gone.
+    """Linux: a process's stat, fields 3 (state) to 22 (start) and on; a zombie's where it is gone.
 
     Processes die between any two looks at them. The name before, in brackets, may hold anything.
     """
-    try:
-        return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ["Z"] + ["0"] * 19
+    fields: list[str] = []
+    with contextlib.suppress(OSError):
+        fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    return fields if len(fields) > 19 else ["Z", *["0"] * 19]
 
 
 def _group_lives(group: int) -> bool:

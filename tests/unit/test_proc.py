@@ -143,10 +143,13 @@ def test_a_process_that_dies_while_it_is_looked_at_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two looks at /proc anything may happen; a folder without its file stands for it."""
-    (tmp_path / "77").mkdir()
     monkeypatch.setattr(proc, "PROCESSES", tmp_path)
-    assert proc._born(77) == ""
-    assert not proc._group_lives(77)
+    (tmp_path / "77").mkdir()
+    (tmp_path / "78").mkdir()
+    (tmp_path / "78" / "stat").touch()
+    for pid in (77, 78, 79):
+        assert proc._born(pid) == ""
+        assert not proc._group_lives(pid)
 
 
 def test_a_program_that_cannot_be_started_is_one_line(tmp_path: Path) -> None:
