@@ -31,6 +31,9 @@ TEST_PREFIX = "xwiki-stack-test"
 
 MOST_NODES = 5
 
+NODE_PROGRAMS = ("kubelet", "containerd", "systemd")
+"""Beginnings of the names of what a node runs beside its pods' programs."""
+
 GIGABYTES = {"kubernetes": 5.0, "module": 1.0, "node": 2.0, "image": 1.0, "cluster": 4.0}
 """Disk that each part may take while it is made: 20 GB where nothing is cached (ci/bed/README.md).
 kubernetes, module: a build with its share of Go's caches."""
@@ -139,6 +142,17 @@ def restart_nodes(name: str) -> None:
 def on_node(name: str, node: str, argv: Sequence[str]) -> proc.Result:
     """Run a command inside a node of a cluster of ours."""
     return kind.on_node(name, node, argv)
+
+
+def platform_memory(name: str) -> dict[str, int]:
+    """Resident bytes of what runs a cluster's pods: programs of its nodes, and our own engine."""
+    docker = engine.require()
+    ask = ["ps", "-e", "-o", "rss=,comm="]
+    said = [kind.on_node(name, node.name, ask).out for node in kind.nodes(docker, name)]
+    sizes = [line.split(maxsplit=1) for text in said for line in text.splitlines()]
+    own = sum(int(size) * 1024 for size, program in sizes if program.startswith(NODE_PROGRAMS))
+    found = {f"{', '.join(NODE_PROGRAMS)} of the nodes": own}
+    return {**found, "dockerd": engine.resident()} if docker.ours else found
 
 
 def kubeconfig(name: str) -> Path:

@@ -5,6 +5,7 @@ Our own engine keeps everything below the cache: data, sockets, log and pid file
 default runtime is a wrapper around runc (ociruntime.py).
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -79,6 +80,17 @@ def require() -> Engine:
     if not found:
         raise MachineError("no container engine answers", next="`make up` starts one")
     return found
+
+
+def resident() -> int:
+    """Bytes of memory that our dockerd holds, with what it started itself; 0 if it does not run."""
+    daemon, total = proc.alive(_pid_file()), 0
+    for status in Path("/proc").glob("[1-9]*/status") if daemon else ():
+        with contextlib.suppress(OSError):  # processes end between any two looks
+            told = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            if str(daemon) in (told["Pid"].strip(), told["PPid"].strip()):
+                total += int(told.get("VmRSS", "0 kB").split()[0]) * 1024
+    return total
 
 
 def start(log: Log) -> str:
