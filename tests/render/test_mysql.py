@@ -94,7 +94,7 @@ def test_the_default_sizes_are_what_the_default_limit_leaves() -> None:
     values = schemas.defaults("mysql")
     limit = values["resources"]["limits"]["memory"]
     assert values["config"]["innodbBufferPoolSize"] == sizing.buffer_pool(limit).value
-    assert str(values["config"]["maxConnections"]) == sizing.max_connections().value
+    assert str(values["config"]["maxConnections"]) == sizing.max_connections(limit).value
 
 
 def test_probes_tell_starting_from_broken() -> None:
