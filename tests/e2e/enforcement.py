@@ -7,7 +7,7 @@ wiki is installed before this has been seen.
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.patience import eventually
-from xwiki_stack import cluster
+from xwiki_stack import cluster, suite
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bed
@@ -33,7 +33,7 @@ def pod(name: str, command: str) -> dict[str, Any]:
     }
     container = {
         "name": "main",
-        "image": cluster.toolbox_image(),
+        "image": cluster.toolbox_image(suite.CLUSTER),
         "imagePullPolicy": "IfNotPresent",
         "command": ["sh", "-c", command],
         "securityContext": security,
