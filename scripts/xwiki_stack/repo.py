@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
+
+from xwiki_stack.errors import IntentError
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout, which is the umbrella chart. The package is installed editable, so this holds."""
@@ -18,7 +21,19 @@ def cache() -> Path:
 
 def state(cluster: str) -> Path:
     """The folder of one kind cluster: its kubeconfig, pid files and port-forward log."""
-    return cache() / "clusters" / cluster
+    return cache() / "clusters" / cluster_name(cluster)
+
+
+def cluster_name(text: str) -> str:
+    """The text if it can name a cluster, and so a folder that may be removed; else IntentError.
+
+    At most 49 characters: kind appends "-control-plane" to it for a host name, which ends at 63.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,48}", text):
+        raise IntentError(
+            f"{text!r} cannot name a cluster", allowed="1 to 49 of a-z, 0-9 and -, no - in front"
+        )
+    return text
 
 
 def logs() -> Path:

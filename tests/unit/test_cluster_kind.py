@@ -120,8 +120,9 @@ def test_pages_in_another_engine_are_neither_forgotten_nor_replaced(
         with pytest.raises(RefusedError) as caught:
             look()
         assert "lies in this machine's own container engine (engine-1)" in str(caught.value)
-        assert "xwiki-stack down --engine" in str(caught.value)
+        assert "`xwiki-stack down` ends this tool's own" in str(caught.value)
         assert str(repo.state("wiki")) in str(caught.value)
+    assert not kind.stop("wiki"), "else `down` could not end an engine of ours that is in the way"
     assert kind.read_record("wiki")
     assert machine.done == []
 

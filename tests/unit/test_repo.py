@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from xwiki_stack import repo
+from xwiki_stack.errors import IntentError
 
 
 def tree(root: Path) -> Path:
@@ -39,3 +40,11 @@ def test_the_cache_moves_by_one_variable(tmp_path: Path, monkeypatch: pytest.Mon
     assert repo.cache() == tmp_path
     assert repo.state("c").is_relative_to(tmp_path)
     assert repo.logs().is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "/", "/etc", "..", "a/b", "-a", "a.b", "A", "a\n", "a" * 50])
+def test_a_name_that_is_a_path_or_nothing_names_no_cluster(name: str) -> None:
+    assert repo.state("a-1").name == "a-1"
+    assert repo.state("a" * 49)
+    with pytest.raises(IntentError, match="cannot name a cluster; allowed: 1 to 49"):
+        repo.state(name)

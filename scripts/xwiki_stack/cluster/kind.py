@@ -152,8 +152,9 @@ def _refuse_elsewhere(
     made = _words(record.host, record.engine) if record.engine else "an engine that is not noted"
     raise RefusedError(
         f"cluster {name} lies in {made}, and what answers is {_words(docker.host, answering)}",
-        next="stop the one that answers (ours: `xwiki-stack down --engine`), start the other one "
-        "and run this again; if that is gone for good, and the pages with it: rm -r "
+        next="stop the one that answers (`xwiki-stack down` ends this tool's own once no cluster "
+        "runs on it), start the other one and run this again; if that is gone for good, and the "
+        "pages with it: rm -r "
         f"{shlex.quote(str(repo.state(name)))}",
     )
 
@@ -232,9 +233,9 @@ def ensure(wanted: Wanted, log: Log) -> str:
 def stop(name: str) -> bool:
     """Stop the nodes of a cluster of ours; say whether any ran."""
     docker = engine.running()
-    found = _found(docker, name, read_record(name)) if docker else []
-    if not docker or not found:
+    if not docker or not nodes(docker, name):
         return False
+    found = _found(docker, name, read_record(name))
     active = [node.name for node in found if node.state == "running"]
     if active:
         # Time for the database to end in order.
