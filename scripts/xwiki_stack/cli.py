@@ -5,9 +5,13 @@ standard error and the exit code of their class (docs/reference/exit-codes.md).
 """
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
 
 from xwiki_stack import (
     bench,
@@ -20,7 +24,7 @@ from xwiki_stack import (
     suite,
     up,
 )
-from xwiki_stack.errors import DriftError, RefusedError, StackError
+from xwiki_stack.errors import DriftError, IntentError, MachineError, RefusedError, StackError
 
 INTERRUPTED = 130
 
@@ -29,20 +33,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; give the exit code."""
     # Lines appear as they come, also into a pipe or a CI log.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.verb(arguments) or 0)
+        with _interruptible():
+            arguments = _parser().parse_args(argv)
+            return int(arguments.verb(arguments) or 0)
     except StackError as error:
-        print(f"xwiki-stack: {error}", file=sys.stderr)
-        return error.exit_code
+        return _fail(error)
     except KeyboardInterrupt:
-        proc.end_children()
         print("xwiki-stack: interrupted; run the same command again to go on", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (`head`, a pager) has gone; what is left to flush must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # A full disk, a cache that is a file or belongs to another: no room of ours foresees all.
+        way = f"look after that; {repo.CACHE_VARIABLE} moves the files of this tool elsewhere"
+        return _fail(MachineError(" ".join(str(error).split()), next=way))
+
+
+def _fail(error: StackError) -> int:
+    print(f"xwiki-stack: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP (a closed terminal) end us as Ctrl-C does: in order, all children too.
+
+    A signal that is ignored (nohup) stays so.
+    """
+
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise proc.Interrupted
+
+    before = {
+        number: handler
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if (handler := signal.getsignal(number)) != signal.SIG_IGN
+    }
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _up(arguments: argparse.Namespace) -> None:
@@ -64,8 +100,9 @@ def _delete(arguments: argparse.Namespace) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    report = up.state(arguments.env, arguments.cluster)
-    print(up.state_text(report, arguments.cluster))
+    elsewhere = _elsewhere(arguments)
+    report = up.state(arguments.env, arguments.cluster, elsewhere)
+    print(up.state_text(report, arguments.cluster, elsewhere))
     return 0 if report.healthy else 5
 
 
@@ -74,11 +111,18 @@ def _password(arguments: argparse.Namespace) -> None:
 
 
 def _kubectl(arguments: argparse.Namespace) -> None:
-    up.become_kubectl(arguments.env, arguments.cluster, arguments.words)
+    elsewhere = up.Elsewhere(namespace=arguments.namespace)
+    up.become_kubectl(arguments.env, arguments.cluster, arguments.words, elsewhere)
 
 
 def _expand(arguments: argparse.Namespace) -> None:
-    print(up.grow(arguments.env, arguments.cluster, recreate=arguments.recreate))
+    elsewhere = _elsewhere(arguments)
+    recreate = arguments.recreate
+    print(up.grow(arguments.env, arguments.cluster, elsewhere, recreate=recreate))
+
+
+def _elsewhere(arguments: argparse.Namespace) -> up.Elsewhere:
+    return up.Elsewhere(arguments.namespace, arguments.kubeconfig, arguments.context)
 
 
 def _generate(arguments: argparse.Namespace) -> None:
@@ -132,7 +176,11 @@ def _asker(arguments: argparse.Namespace, *, unattended: bool = True) -> Callabl
             return True
         if not sys.stdin.isatty():
             return unattended
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        try:
+            return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:  # Ctrl-D
+            print()
+            return False
 
     return ask
 
@@ -140,8 +188,15 @@ def _asker(arguments: argparse.Namespace, *, unattended: bool = True) -> Callabl
 Verb = Callable[[argparse.Namespace], object]
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the arguments, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise IntentError(message, next=f"`{self.prog} --help` shows what can be given")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="xwiki-stack",
         description="XWiki and MySQL on Kubernetes: intent to values, a local cluster, proofs.",
         epilog="Exit codes: docs/reference/exit-codes.md. State: ~/.cache/xwiki-stack, or where "
@@ -159,19 +214,6 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=run)
         return added
 
-    def add_cluster(added: argparse.ArgumentParser) -> None:
-        added.add_argument(
-            "--cluster",
-            default=os.environ.get("XWIKI_STACK_CLUSTER", up.CLUSTER),
-            help=f"name of the kind cluster (default: {up.CLUSTER}, or XWIKI_STACK_CLUSTER)",
-        )
-
-    def add_env(added: argparse.ArgumentParser, default: str | None = "local") -> None:
-        added.add_argument("--env", default=default, help="environment: a file of values/envs/")
-
-    def add_yes(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--yes", action="store_true", help="do not ask (also YES=1)")
-
     command = verb(
         "up",
         _up,
@@ -180,17 +222,17 @@ def _parser() -> argparse.ArgumentParser:
         "environment, and forwards a local port.\nRun again, it converges and says where there "
         "was nothing to do.",
     )
-    add_env(command)
-    add_cluster(command)
-    add_yes(command)
+    _add_env(command)
+    _add_cluster(command)
+    _add_yes(command)
     command.add_argument("--port", type=_port, default=8080, help="local port (default: 8080)")
 
     command = verb("down", _down, "Stop the local cluster; its pages stay for the next `up`")
-    add_cluster(command)
+    _add_cluster(command)
 
     command = verb("delete", _delete, "Delete the local cluster and every page in it")
-    add_cluster(command)
-    add_yes(command)
+    _add_cluster(command)
+    _add_yes(command)
 
     command = verb(
         "status",
@@ -198,16 +240,18 @@ def _parser() -> argparse.ArgumentParser:
         "What runs, and if something is wrong: what, and what to do",
         "Exit code 5 when something is wrong.",
     )
-    add_env(command)
-    add_cluster(command)
+    _add_env(command)
+    _add_cluster(command)
+    _add_elsewhere(command)
 
     command = verb("password", _password, "Print the password of the wiki's admin")
-    add_env(command)
-    add_cluster(command)
+    _add_env(command)
+    _add_cluster(command)
 
     command = verb("kubectl", _kubectl, "kubectl on the local cluster and the wiki's namespace")
-    add_env(command)
-    add_cluster(command)
+    _add_env(command)
+    _add_cluster(command)
+    _add_namespace(command)
     command.add_argument("words", nargs=argparse.REMAINDER, help="what kubectl is to do")
 
     command = verb(
@@ -218,18 +262,19 @@ def _parser() -> argparse.ArgumentParser:
         "With --recreate the StatefulSet itself is made anew, its pod\nand data untouched, so "
         "that a raised claimTemplateSize is accepted.",
     )
-    add_env(command)
-    add_cluster(command)
+    _add_env(command)
+    _add_cluster(command)
+    _add_elsewhere(command)
     command.add_argument(
         "--recreate", action="store_true", help="re-make the StatefulSet, leaving its pod running"
     )
 
     command = verb("generate", _generate, "Write values/generated from the intent in values/")
-    add_env(command, default=None)
+    _add_env(command, default=None)
     _add_ways_not_to_write(command)
 
     command = verb("decisions", _decisions, "The open decisions: state, owner, what each changes")
-    add_env(command, default="prod")
+    _add_env(command, default="prod")
 
     command = verb("sizing", _sizing, "What a cluster's environments request, and whether it fits")
     command.add_argument(
@@ -239,11 +284,11 @@ def _parser() -> argparse.ArgumentParser:
     verb("check", _check, "Everything that needs no cluster")
 
     command = verb("test", _test, "Every test, on a kind cluster of their own")
-    add_yes(command)
+    _add_yes(command)
     command.add_argument("words", nargs="*", help="arguments for pytest")
 
     command = verb("bench", _bench, "Measure, and write docs/results and docs/benchmarks.md")
-    add_yes(command)
+    _add_yes(command)
     command.add_argument("only", nargs="*", help="names of figures; none means all")
     return parser
 
@@ -256,8 +301,40 @@ def _add_ways_not_to_write(generating: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_cluster(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--cluster",
+        type=repo.cluster_name,
+        default=os.environ.get("XWIKI_STACK_CLUSTER") or up.CLUSTER,
+        help=f"name of the kind cluster (default: {up.CLUSTER}, or XWIKI_STACK_CLUSTER)",
+    )
+
+
+def _add_env(added: argparse.ArgumentParser, default: str | None = "local") -> None:
+    added.add_argument("--env", default=default, help="environment: a file of values/envs/")
+
+
+def _add_namespace(added: argparse.ArgumentParser) -> None:
+    added.add_argument("-n", "--namespace", help="another one than the environment's")
+
+
+def _add_elsewhere(added: argparse.ArgumentParser) -> None:
+    added.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="of the environment's own cluster, where that is not the local one",
+    )
+    added.add_argument("--context", metavar="NAME", help="of that file, if not its current one")
+    _add_namespace(added)
+
+
+def _add_yes(added: argparse.ArgumentParser) -> None:
+    added.add_argument("--yes", action="store_true", help="do not ask (also YES=1)")
+
+
 def _port(text: str) -> int:
-    port = int(text)
+    port = int(text) if text.isascii() and text.isdigit() else 0
     if not 1 <= port <= 65535:
         raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
     return port

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from xwiki_stack import cluster, proc, repo, steps, up
+from xwiki_stack.errors import StackError
 
 CLUSTER = "xwiki-stack-test"
 """The kind cluster of the end-to-end tests; the user's own is never touched by them."""
@@ -13,19 +14,32 @@ KEEP = "XWIKI_STACK_KEEP"
 """Set to 1, the test cluster stays after the run and the next run goes on with it as it is."""
 
 
+UNFINISHED = {
+    2: "stopped before its end: a test file that cannot be loaded, or an interrupt",
+    3: "met an error of its own",
+    4: "was given arguments that it does not know",
+    5: "found no test to run",
+}
+"""pytest's own exit codes beyond 0 and 1 (its ExitCode). Ours mean something else."""
+
+
 def keeps() -> bool:
     """Whether the test cluster outlives a run."""
     return os.environ.get(KEEP) == "1"
 
 
 def test(words: Sequence[str], *, emit: Callable[[str], None], ask: Callable[[str], bool]) -> int:
-    """Prepare what tests need (with progress), then run pytest with `words`; give its exit code.
+    """Prepare what tests need (with progress), then run pytest with `words`; 1 if a test failed.
 
     The cluster is made anew, since tests leave grown claims and rotated passwords behind.
+    Raises StackError when pytest did not come to an end, or had nothing to run.
     """
-    up.install_system_packages(emit, ask)
+    up.install_system_packages(emit, ask, CLUSTER)
     if not keeps() and cluster.delete(CLUSTER):
         emit(f"deleted the cluster {CLUSTER} of an earlier run")
     steps.execute(cluster.prepare(cluster.Config(name=CLUSTER, extras=True)), emit)
     argv = [sys.executable, "-m", "pytest", *words]
-    return proc.attached(argv, env=cluster.environment(CLUSTER), cwd=repo.ROOT)
+    code = proc.attached(argv, env=cluster.environment(CLUSTER), cwd=repo.ROOT)
+    if code not in (0, 1):
+        raise StackError(f"pytest {UNFINISHED.get(code, f'ended with exit code {code}')}")
+    return code

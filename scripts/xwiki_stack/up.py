@@ -4,10 +4,11 @@ Every step looks first and says when there was nothing to do, so that a second r
 an interrupted one goes on where it stopped.
 """
 
-import os
+import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,7 +29,14 @@ from xwiki_stack import (
     status,
     steps,
 )
-from xwiki_stack.errors import DriftError, RefusedError, UndecidedError, UnhealthyError
+from xwiki_stack.cluster import kind
+from xwiki_stack.errors import (
+    DriftError,
+    IntentError,
+    RefusedError,
+    UndecidedError,
+    UnhealthyError,
+)
 from xwiki_stack.kube import Kube
 from xwiki_stack.readiness import Ref
 
@@ -39,8 +47,20 @@ FIRST_START = 900.0
 """Seconds that a first start may take: XWiki creates and migrates its schema (reference values of
 its operators go up to 15 minutes)."""
 
+PAGE_SECONDS = 120.0
+
 PAGE = "/bin/view/Main/WebHome"
 """The page that `bootstrap` creates and that proves that wiki, database and URL work together."""
+
+WIZARD = re.compile(r'<title>[^<]*Distribution Wizard|id="distributionWizard"', re.IGNORECASE)
+"""How XWiki's wizard shows itself where a page was asked for: by its title (also the stand-in's)
+or, in newer releases, by the element that its script fills."""
+
+OURS = f"app.kubernetes.io/instance={render.RELEASE}"
+"""Label selector of everything in the release."""
+
+BOOTSTRAP = re.compile(rf"{render.RELEASE}-xwiki-bootstrap-[0-9a-f]{{8}}")
+"""The name of the Job that makes first page and admin; the hash is that of its spec."""
 
 Emit = Callable[[str], None]
 Ask = Callable[[str], bool]
@@ -57,16 +77,31 @@ class Up:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """Where to look instead: in another namespace, or on a cluster that is not the local one."""
+
+    namespace: str | None = None
+    kubeconfig: Path | None = None
+    context: str | None = None
+
+
+HERE = Elsewhere()
+
+
+@dataclass(frozen=True)
 class Place:
     """Where one environment's release lives."""
 
     env: str
     cluster: str
     namespace: str
+    elsewhere: Elsewhere = HERE
 
     @property
     def kubeconfig(self) -> Path:
         """The cluster's kubeconfig. Raises UnhealthyError where there is no such cluster."""
+        if self.elsewhere.kubeconfig:
+            return self.elsewhere.kubeconfig
         path = cluster.kubeconfig(self.cluster)
         if not path.is_file():
             raise UnhealthyError(
@@ -77,7 +112,27 @@ class Place:
     @property
     def kube(self) -> Kube:
         """Its API server."""
-        return Kube(self.kubeconfig)
+        return Kube(self.kubeconfig, self.elsewhere.context)
+
+    @property
+    def ways(self) -> status.Ways:
+        """How the reader of its diagnosis gets at it."""
+        file, context = self.elsewhere.kubeconfig, self.elsewhere.context
+        within = f" -n {self.namespace}"
+        if file:
+            where = f"--kubeconfig {file}" + (f" --context {context}" if context else "")
+            return status.Ways(
+                kubectl=f"kubectl {where}{within}",
+                expand=f"xwiki-stack expand --env {self.env} {where}",
+                install=f"`flux reconcile helmrelease {render.RELEASE}{within} --force`",
+            )
+        if self.elsewhere.namespace:
+            return replace(status.LOCAL, kubectl=f"{status.LOCAL.kubectl}{within}")
+        return status.LOCAL
+
+    def diagnose(self) -> status.Report:
+        """What runs there, and what is wrong."""
+        return status.diagnose(self.kube, self.namespace, render.RELEASE, self.ways)
 
     @property
     def release(self) -> release.Release:
@@ -108,7 +163,8 @@ def up(env: str, port: int, cluster_name: str, *, emit: Emit, ask: Ask) -> Up:
     )
     if not proc.alive(forward.pid_file):
         portforward.refuse_taken(port)
-    install_system_packages(emit, ask)
+    kind.refuse_foreign(cluster_name)
+    install_system_packages(emit, ask, cluster_name)
     wanted = cluster.Config(name=cluster_name, nodes=intent.load_cluster_of(env).nodes)
     plan = cluster.prepare(wanted)
     last = plan[-1].name
@@ -122,39 +178,49 @@ def up(env: str, port: int, cluster_name: str, *, emit: Emit, ask: Ask) -> Up:
         steps.Step("page", "A real page", lambda log: _page(forward.url, log), ("url",)),
     ]
     done = steps.execute(plan, emit)
-    report = status.diagnose(place.kube, place.namespace, render.RELEASE)
+    report = place.diagnose()
     return Up(forward.url, report, done, _summary(place, forward.url, report, done))
 
 
 def down(cluster_name: str) -> str:
-    """Stop the port-forwards and the cluster's nodes; pages stay."""
+    """Stop the port-forwards and the cluster's nodes, and our engine if it has no more to do.
+
+    Pages stay.
+    """
     ended = portforward.stop(cluster_name)
     stopped = cluster.stop(cluster_name)
     kept = f"cluster {cluster_name} is stopped, its pages are kept; `make up` starts it again"
     none = f"cluster {cluster_name} does not run; nothing to do"
-    return (kept if stopped else none) + (f" ({ended} port-forward ended)" if ended else "")
+    words = (kept if stopped else none) + (f" ({ended} port-forward ended)" if ended else "")
+    return words + _stop_idle_engine()
 
 
 def delete(cluster_name: str) -> str:
     """Delete the cluster with all its data. Raises RefusedError when it is not ours."""
     portforward.stop(cluster_name)
     deleted = cluster.delete(cluster_name)
-    return f"cluster {cluster_name} " + ("is deleted" if deleted else "does not exist")
+    words = f"cluster {cluster_name} " + ("is deleted" if deleted else "does not exist")
+    return words + _stop_idle_engine()
 
 
-def state(env: str, cluster_name: str) -> status.Report:
+def _stop_idle_engine() -> str:
+    """What was done, as more words; '' where the engine is not ours, or has something to do."""
+    stopped = cluster.stop_engine_if_idle()
+    return "; nothing else runs on the container engine, it is stopped too" if stopped else ""
+
+
+def state(env: str, cluster_name: str, elsewhere: Elsewhere = HERE) -> status.Report:
     """What runs in an environment's namespace, and what is wrong."""
-    place = _place(env, cluster_name)
-    return status.diagnose(place.kube, place.namespace, render.RELEASE)
+    return _place(env, cluster_name, elsewhere).diagnose()
 
 
-def state_text(report: status.Report, cluster_name: str) -> str:
+def state_text(report: status.Report, cluster_name: str, elsewhere: Elsewhere = HERE) -> str:
     """A report as a person reads it: the verdict first."""
     verdict = "healthy" if report.healthy else "NOT healthy"
     lines = [f"{report.namespace}/{report.release}: {verdict}"]
     lines += [f"  {name}: {words}" for name, words in report.workloads]
     lines += [f"  image: {image}" for image in report.images]
-    ports = portforward.running(cluster_name)
+    ports = portforward.running(cluster_name) if elsewhere == HERE else []
     lines += [f"  URL: http://{portforward.ADDRESS}:{port}" for port in ports]
     lines += [f"wrong: {finding}" for finding in report.findings]
     return "\n".join(lines)
@@ -169,50 +235,54 @@ def password(env: str, cluster_name: str) -> str:
     return value
 
 
-def become_kubectl(env: str, cluster_name: str, words: Sequence[str]) -> NoReturn:
+def become_kubectl(
+    env: str, cluster_name: str, words: Sequence[str], elsewhere: Elsewhere = HERE
+) -> NoReturn:
     """Replace this process by kubectl, pointed at the environment's namespace."""
-    place = _place(env, cluster_name)
-    kubectl = str(cluster.tools().kubectl)
+    place = _place(env, cluster_name, elsewhere)
     where = ["--kubeconfig", str(place.kubeconfig), "-n", place.namespace]
-    os.execv(kubectl, [kubectl, *where, *words])  # noqa: S606 - no shell is wanted
+    proc.become([cluster.tools().kubectl, *where, *words])
 
 
-def grow(env: str, cluster_name: str, *, recreate: bool) -> str:
+def grow(env: str, cluster_name: str, elsewhere: Elsewhere = HERE, *, recreate: bool) -> str:
     """`expand` on an environment's MySQL."""
-    place = _place(env, cluster_name)
+    place = _place(env, cluster_name, elsewhere)
     name = f"{render.RELEASE}-mysql"
     action = expand.recreate if recreate else expand.expand
     return action(place.kube, place.namespace, name)
 
 
-def install_system_packages(emit: Emit, ask: Ask) -> None:
-    """Install what the bed needs from the system, after naming it and asking.
+def install_system_packages(emit: Emit, ask: Ask, cluster_name: str = "") -> None:
+    """Install what a cluster's bed needs from the system, after naming it and asking.
 
     Raises RefusedError when the answer is no.
     """
-    missing = cluster.system_packages()
+    missing = cluster.system_packages(cluster_name)
     if not missing:
         return
     emit("About to install with apt-get: " + " ".join(missing))
     if not ask("Go on?"):
         raise RefusedError("nothing was installed", next="answer y, or set YES=1")
-    step = steps.Step("system-packages", "System packages", cluster.install_packages)
-    steps.execute([step], emit)
+    install = partial(cluster.install_packages, name=cluster_name)
+    steps.execute([steps.Step("system-packages", "System packages", install)], emit)
 
 
-def _place(env: str, cluster_name: str) -> Place:
+def _place(env: str, cluster_name: str, elsewhere: Elsewhere = HERE) -> Place:
+    if elsewhere.context and not elsewhere.kubeconfig:
+        raise IntentError("--context names a context of a file", next="name it: --kubeconfig FILE")
     environment = intent.load_environment(env)
     if environment.undecided:
         raise UndecidedError(
             f"{env} has open blocking decisions: {', '.join(environment.undecided)}",
             next=f"`xwiki-stack decisions --env {env}` tells who decides and what each changes",
         )
-    if environment.purpose != "local":
+    if environment.purpose != "local" and not elsewhere.kubeconfig:
         raise RefusedError(
             f"{env} belongs to cluster {environment.cluster}, not on a local kind cluster",
-            next="Flux installs it there; locally use an environment whose purpose is `local`",
+            next="Flux installs it there, `status` and `expand` reach it with --kubeconfig FILE "
+            "[--context NAME]; locally use an environment whose purpose is `local`",
         )
-    return Place(env, cluster_name, environment.namespace)
+    return Place(env, cluster_name, elsewhere.namespace or environment.namespace, elsewhere)
 
 
 def _refuse_drift(env: str) -> None:
@@ -240,7 +310,29 @@ def _secrets(place: Place) -> str:
 
 
 def _chart(place: Place, log: steps.Log) -> str:
-    return place.release.install(values(place.env, place.cluster), log.path)
+    gone = _drop_failed_bootstrap(place)
+    outcome = place.release.install(values(place.env, place.cluster), log.path)
+    return ", ".join(
+        [outcome, *(f"{ref.kind} {ref.name} had failed and is made anew" for ref in gone)]
+    )
+
+
+def _drop_failed_bootstrap(place: Place) -> list[Ref]:
+    """Delete a bootstrap Job that gave up, so that the chart's upgrade makes it anew.
+
+    Its name follows from its spec: as long as it is there, an unchanged chart finds it done with.
+    """
+    kube = place.kube
+    failed = [
+        Ref("Job", job["metadata"]["name"], place.namespace)
+        for job in kube.every("Job", place.namespace, OURS)
+        if BOOTSTRAP.fullmatch(job["metadata"]["name"])
+        and readiness.unready(job).startswith("failed")
+    ]
+    for ref in failed:
+        kube.delete(ref.kind, ref.name, ref.namespace, orphan=False)
+    readiness.wait_gone(kube, failed, seconds=60)
+    return failed
 
 
 def values(env: str, cluster_name: str) -> list[render.Values]:
@@ -259,8 +351,7 @@ def _ready(place: Place, number: int, log: steps.Log) -> str:
 
 
 def _job(place: Place, log: steps.Log) -> str:
-    labels = f"app.kubernetes.io/instance={render.RELEASE}"
-    jobs = place.kube.every("Job", place.namespace, labels)
+    jobs = place.kube.every("Job", place.namespace, OURS)
     pending = [job for job in jobs if readiness.unready(job)]
     if not pending:
         return "nothing to do"
@@ -269,10 +360,13 @@ def _job(place: Place, log: steps.Log) -> str:
 
 
 def _wait(place: Place, refs: list[Ref], log: steps.Log) -> None:
-    def explain() -> str:
-        return status.diagnose(place.kube, place.namespace, render.RELEASE).cause
-
-    readiness.wait_ready(place.kube, refs, seconds=FIRST_START, say=log.say, explain=explain)
+    readiness.wait_ready(
+        place.kube,
+        refs,
+        seconds=FIRST_START,
+        say=log.say,
+        explain=lambda: place.diagnose().cause,
+    )
 
 
 def _forward(forward: portforward.Forward) -> str:
@@ -284,18 +378,21 @@ def _forward(forward: portforward.Forward) -> str:
 
 def _page(url: str, log: steps.Log) -> str:
     """Fetch the bootstrap page until it is a page: not a 202, a wizard or an error."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PAGE_SECONDS
     answer = "no answer"
     while time.monotonic() < deadline:
         try:
-            response = requests.get(url + PAGE, timeout=30, allow_redirects=False)
+            # Short, because nothing interrupts it; what XWiki has begun to render stays warm.
+            response = requests.get(url + PAGE, timeout=10, allow_redirects=False)
             answer = f"HTTP {response.status_code}"
-            if response.status_code == requests.codes.ok:
+            if WIZARD.search(response.text):
+                answer = "the Distribution Wizard in place of the page"
+            elif response.status_code == requests.codes.ok:
                 return f"{len(response.content)} bytes of {PAGE}"
         except requests.RequestException as error:
             answer = type(error).__name__
         log.say(answer)
-        time.sleep(1)
+        proc.pause(1)
     raise UnhealthyError(
         f"{url}{PAGE} does not serve a page: {answer}",
         next="`xwiki-stack status` explains what is wrong",
@@ -303,7 +400,6 @@ def _page(url: str, log: steps.Log) -> str:
 
 
 def _summary(place: Place, url: str, report: status.Report, done: list[steps.Done]) -> str:
-    slow = sorted(done, key=lambda item: item.seconds, reverse=True)[:5]
     lines = [
         "",
         f"The wiki answers at {url}{PAGE}",
@@ -311,11 +407,20 @@ def _summary(place: Place, url: str, report: status.Report, done: list[steps.Don
         "What runs:",
         *[f"  {cluster.describe_image(image)}" for image in report.images],
         f"  Kubernetes {cluster.describe(place.cluster)}",
-        f"How long it took: {steps.clock(sum(item.seconds for item in done))} of work, most in "
-        + ", ".join(f"{item.title} {steps.clock(item.seconds)}" for item in slow),
+        f"How long it took: {_times(done)}",
         "Next:",
         "  .venv/bin/xwiki-stack status            what runs, and what is wrong",
         "  .venv/bin/xwiki-stack kubectl get pods  look for yourself",
         "  make down                               stop it; the pages stay",
     ]
     return "\n".join(lines)
+
+
+def _times(done: Sequence[steps.Done]) -> str:
+    """How long each step took; those that had nothing to do are summed."""
+    idle = [item for item in done if item.outcome.startswith("nothing to do")]
+    words = [f"{item.title} {steps.clock(item.seconds)}" for item in done if item not in idle]
+    if idle:
+        seconds = steps.clock(sum(item.seconds for item in idle))
+        words.append(f"{len(idle)} steps with nothing to do {seconds}")
+    return f"{steps.clock(sum(item.seconds for item in done))} of work: {', '.join(words)}"

@@ -1,6 +1,7 @@
 """The rooms keep their doors shut: who may start programs, print, and know paths."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,15 @@ import pytest
 from xwiki_stack import repo
 
 PACKAGE = repo.ROOT / "scripts" / "xwiki_stack"
+
+STARTS = re.compile(r"os\.(exec|spawn|posix_spawn|fork|system|popen|startfile)\w*")
+"""The ways of the standard library to start a program beside `subprocess`."""
+
+STARTERS = {
+    "proc",
+    # No room of ours but a program beside the engine, without this package on its path.
+    "ociruntime",
+}
 
 
 def violations(module: str, source: str) -> list[str]:
@@ -19,8 +29,11 @@ def violations(module: str, source: str) -> list[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
-        if "subprocess" in names and module != "proc":
+        starts = isinstance(node, ast.Attribute) and STARTS.fullmatch(ast.unparse(node))
+        if ("subprocess" in names or starts) and module not in STARTERS:
             found.append("starts programs; `proc` does that")
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            found.append("hides which part of `os` it uses; `import os`")
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             if node.func.id == "print" and module != "cli":
                 found.append("prints; `cli` does that")
@@ -49,6 +62,13 @@ def test_a_module_does_only_what_is_its_own(path: Path) -> None:
     [
         "import subprocess",
         "from subprocess import run",
+        "import os\nos.execvp('sh', [])",
+        "import os\nos.spawnlp(0, 'sh')",
+        "import os\nos.posix_spawn('sh', [], {})",
+        "import os\nos.system('sh')",
+        "import os\nos.popen('sh')",
+        "import os\nos.fork()",
+        "from os import execv",
         "print(1)",
         "input()",
         "from pathlib import Path\nPath.home()",

@@ -1,0 +1,56 @@
+"""pytest's exit codes are not ours, and what it did not come to is said."""
+
+import pytest
+
+from xwiki_stack import cluster, proc, steps, suite, up
+from xwiki_stack.errors import StackError
+
+
+@pytest.fixture(autouse=True)
+def _prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up, "install_system_packages", lambda *_: None)
+    monkeypatch.setattr(cluster, "delete", lambda _name: True)
+    monkeypatch.setattr(cluster, "prepare", lambda _config: [])
+    monkeypatch.setattr(cluster, "environment", lambda name: {"KUBECONFIG": name})
+    monkeypatch.setattr(steps, "execute", lambda *_: None)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, code: int) -> int:
+    """The suite with a pytest that ends with this code."""
+    monkeypatch.setattr(proc, "attached", lambda *_, **__: code)
+    return suite.test(["-k", "nothing"], emit=lambda _line: None, ask=lambda _question: True)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_passed_and_failed_are_handed_on(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    assert run(monkeypatch, code) == code
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (2, "stopped before its end"),
+        (3, "met an error of its own"),
+        (4, "was given arguments that it does not know"),
+        (5, "found no test to run"),
+        (-9, "ended with exit code -9"),
+    ],
+)
+def test_anything_else_is_a_failure_in_words(
+    monkeypatch: pytest.MonkeyPatch, code: int, said: str
+) -> None:
+    with pytest.raises(StackError, match=f"^pytest {said}") as caught:
+        run(monkeypatch, code)
+    assert caught.value.exit_code == 1
+    assert set(suite.UNFINISHED) < {item.value for item in pytest.ExitCode}
+
+
+def test_a_cluster_that_is_to_stay_is_not_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    deleted: list[str] = []
+    monkeypatch.setattr(cluster, "delete", deleted.append)
+    monkeypatch.setenv(suite.KEEP, "1")
+    run(monkeypatch, 0)
+    assert deleted == []
+    monkeypatch.delenv(suite.KEEP)
+    run(monkeypatch, 0)
+    assert deleted == [suite.CLUSTER]
