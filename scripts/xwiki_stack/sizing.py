@@ -39,8 +39,8 @@ POOL_SHARE = 0.6
 
 POOL_CHUNK = 128
 """MiB; InnoDB rounds the pool up to whole chunks (innodb_buffer_pool_chunk_size) for each of its
-instances. Seen on 9.7.4: 2432M stays with one, becomes 2560M with four, 3072M with eight. The chart's
-my.cnf sets one."""
+instances. Seen on 9.7.4: 2432M stays with one, becomes 2560M with four, 3072M with eight. The
+chart's my.cnf sets one."""
 
 CONNECTIONS_PER_GI = 20
 """Connections for each GiB of MySQL's memory limit: at their worst a quarter of it, which fits
