@@ -125,7 +125,7 @@ def of_job(pod: Manifest) -> bool:
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
     """The session's cluster, made if absent; `make test` deletes it when all workers are done."""
-    steps.execute(cluster.prepare(cluster.Config(name=suite.CLUSTER, extras=True)), print)
+    steps.execute(cluster.prepare(suite.config()), print)
     os.environ.update(cluster.environment(suite.CLUSTER))
     kubeconfig = cluster.kubeconfig(suite.CLUSTER)
     yield Bed(suite.CLUSTER, kubeconfig, Kube(kubeconfig))

@@ -232,10 +232,11 @@ def test_the_packages_are_those_of_the_clusters_bed(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(cluster, "system_packages", lambda name: [f"for-{name}"])
     monkeypatch.setattr(cluster, "install_packages", install)
+    monkeypatch.setattr(cluster, "describe_bed", lambda name: f"those of {name}")
     said: list[str] = []
     with pytest.raises(RefusedError, match="nothing was installed"):
         up.install_system_packages(said.append, lambda _question: False, "wiki")
     assert installed == []
     up.install_system_packages(said.append, lambda _question: True, "wiki")
     assert installed == ["wiki"]
-    assert said[0] == "About to install with apt-get: for-wiki"
+    assert said[:2] == ["Images are those of wiki", "About to install with apt-get: for-wiki"]
