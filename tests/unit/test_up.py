@@ -206,7 +206,7 @@ def test_status_asks_the_cluster_that_was_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_local_urls_are_not_those_of_another_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(up.portforward, "running", lambda _cluster: [8080])
+    monkeypatch.setattr("xwiki_stack.portforward.running", lambda _cluster: [8080])
     report = status.Report("ns", "rel")
     assert "URL: http://127.0.0.1:8080" in up.state_text(report, "wiki")
     assert "URL" not in up.state_text(report, "wiki", Elsewhere(namespace="other"))

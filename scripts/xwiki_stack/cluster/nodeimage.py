@@ -112,11 +112,10 @@ def build_root(log: Log) -> str:
             for path in (root / waste).glob("*"):
                 artefacts.remove(path) if path.is_dir() else path.unlink()
         log.say("importing it into the engine")
-        proc.pipe(
-            ["tar", "-C", root, "-c", "."],
-            docker.docker("import", *IMPORT, "-", target),
-            log=log.path,
-        )
+        # Not piped: an import takes what it got of a tar that fails half-way for a whole image.
+        packed = work / "root.tar"
+        log.run(["tar", "-C", root, "-cf", packed, "."])
+        log.run(docker.docker("import", *IMPORT, packed, target))
     return "made"
 
 
