@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xwiki_stack import proc, repo
-from xwiki_stack.cluster import artefacts, golang, machine, nodeimage, pins, programs
+from xwiki_stack.cluster import artefacts, engine, golang, machine, nodeimage, pins, programs
 from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log
 
@@ -231,3 +231,24 @@ def test_a_tools_key_follows_its_wheel_and_its_machine(monkeypatch: pytest.Monke
     monkeypatch.setattr(machine, "go_platform", lambda: ("darwin", "amd64"))
     assert programs.key(helm) != before
     assert programs.key(kind) != own
+
+
+def test_the_version_before_stays_for_another_checkout(log: Log) -> None:
+    for age, key in enumerate(("k1", "k2", "k3")):
+        artefacts.make("thing", key, _fill, log)
+        os.utime(artefacts.place("thing", key), (age, age))
+    artefacts.make("thing", "k4", _fill, log)
+    assert {path.name for path in artefacts.place("thing", "k4").parent.iterdir()} == {"k3", "k4"}
+
+
+def test_the_image_before_stays_for_another_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[object] = []
+
+    def run(argv: list[object], **_options: object) -> proc.Result:
+        if "rm" in argv:
+            removed.append(argv[-1])
+        return proc.Result((), 0, "local/x:now\nlocal/x:before\nlocal/x:old\nlocal/x:older\n", "")
+
+    monkeypatch.setattr(proc, "run", run)
+    engine.Engine("").forget_older("local/x", "local/x:now")
+    assert removed == ["local/x:old", "local/x:older"]

@@ -283,13 +283,9 @@ def _collect(
 
 
 def forget_older(docker: engine.Engine) -> None:
-    """Drop node images of older recipes; one that a cluster still uses stays by itself."""
-    keep = {reference(), root_reference()}
-    asked = proc.run(docker.docker("image", "list", "--format", "{{.Repository}}:{{.Tag}}"))
-    for name in asked.out.split():
-        ours = name.startswith((f"{NODE_REPOSITORY}:", f"{ROOT_REPOSITORY}:"))
-        if ours and name not in keep:
-            proc.run(docker.docker("image", "rm", name), check=False)
+    """Drop node images of older recipes."""
+    docker.forget_older(NODE_REPOSITORY, reference())
+    docker.forget_older(ROOT_REPOSITORY, root_reference())
 
 
 def _binaries(name: str) -> Path:
