@@ -66,8 +66,9 @@ def test_what_a_killed_run_left_is_dropped_by_the_next() -> None:
     assert not folder.exists()
 
 
-def test_a_new_version_replaces_the_old_one_only_when_it_stands(log: Log) -> None:
-    artefacts.make("thing", "old", _fill, log)
+def test_a_version_that_fails_costs_none_of_the_older_ones(log: Log) -> None:
+    for key in ("older", "old"):
+        artefacts.make("thing", key, _fill, log)
 
     def failing(_folder: Path) -> None:
         raise MachineError("no")
@@ -75,8 +76,8 @@ def test_a_new_version_replaces_the_old_one_only_when_it_stands(log: Log) -> Non
     with pytest.raises(MachineError):
         artefacts.make("thing", "new", failing, log)
     assert artefacts.place("thing", "old").exists()
-    artefacts.make("thing", "new", _fill, log)
-    assert not artefacts.place("thing", "old").exists()
+    assert artefacts.place("thing", "older").exists()
+    assert not artefacts.place("thing", "new").exists()
 
 
 def test_two_runs_at_once_make_it_once(log: Log) -> None:
