@@ -47,13 +47,13 @@ Hardening = Callable[..., list[str]]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder carries the marker `contract`, and one worker has it all.
 
-    Its servers are started once; tests/e2e/conftest.py says what that worker does afterwards.
+    Its servers are started once, and end with the last of these tests.
     """
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.contract)
-            item.add_marker(pytest.mark.xdist_group("states"))
+            item.add_marker(pytest.mark.xdist_group("images"))
 
 
 @pytest.fixture(scope="package")
