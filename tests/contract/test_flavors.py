@@ -43,7 +43,7 @@ class Release:
         values = {
             "flavor": flavor,
             "xip": {"claim": "archives", "path": "/xip/flavor.xip"},
-            "java": {"heap": "512m"},
+            "java": {"heap": "1024m"},
             "database": {"host": "database", "name": schema.name, "user": schema.name},
         }
         self.objects = render.helm_template(CHART, [values])
