@@ -44,6 +44,7 @@ Start = Callable[..., Wiki]
 Hardening = Callable[..., list[str]]
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder carries the marker `contract`, and one worker has it all.
 

@@ -96,15 +96,13 @@ def test_data_and_passwords_outlive_the_server(server: Container) -> None:
     assert sql(server, "writer", OTHER, "SELECT by_sql FROM wiki.made") == "42"
 
 
-def test_the_server_runs_as_any_user(
-    host: Host, mysql_image: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    data = open_folder(tmp_path_factory, "mysql")
-    make = ["mysqld", "--initialize-insecure"]
-    options = ["--user", "12345:12345", "-v", f"{data}:/var/lib/mysql"]
-    said = host.once(mysql_image, "bash", "-c", " ".join(make), options=options)
-    assert said.code == 0, said.err[-2000:]
-    assert (data / "mysql.ibd").stat().st_uid == 12345
+def test_the_server_runs_as_any_user(host: Host, mysql_image: str) -> None:
+    env = {"MYSQL_ROOT_PASSWORD": ROOT}
+    server = host.start("any-user", mysql_image, env=env, options=["--user", "12345:12345"])
+    ready(server, "root", ROOT)
+    owner = server.execute("stat", "--format=%u", "/var/lib/mysql/mysql.ibd")
+    assert owner.strip() == "12345"
+    server.remove()
 
 
 @pytest.mark.parametrize(
