@@ -13,9 +13,9 @@ CLUSTER = "xwiki-stack-test"
 KEEP = "XWIKI_STACK_KEEP"
 """Set to 1, the test cluster stays after the run and the next run goes on with it as it is."""
 
-WORKERS = ("-n", "3", "--dist", "loadgroup")
+WORKERS = ("-n", "3")
 """Of pytest-xdist, for a whole run: what waits for a cluster leaves the cores to the others.
-tests/e2e/conftest.py says which tests share a worker."""
+tests/groups.py says which tests share a worker."""
 
 UNFINISHED = {
     2: "stopped before its end: a test file that cannot be loaded, or an interrupt",

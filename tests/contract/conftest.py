@@ -44,17 +44,12 @@ Start = Callable[..., Wiki]
 Hardening = Callable[..., list[str]]
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder carries the marker `contract`, and one worker has it all.
-
-    Its servers are started once, and end with the last of these tests.
-    """
+    """Everything in this folder carries the marker `contract`."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.contract)
-            item.add_marker(pytest.mark.xdist_group("images"))
 
 
 @pytest.fixture(scope="package")

@@ -233,23 +233,12 @@ def enforcement(
             proven.touch()
 
 
-GROUPS = {"test_broken_states.py": "states", "test_nodes.py": "nodes"}
-"""Modules that share nothing with the shared wiki: another worker of pytest-xdist takes them."""
-
-
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder carries the marker `e2e`; one worker has the shared wiki."""
+    """Everything in this folder carries the marker `e2e`."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.xdist_group(GROUPS.get(item.path.name, "wiki")))
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse to let two workers tear at one wiki: under pytest-xdist a test must have its group."""
-    assert not hasattr(item.config, "workerinput") or "@" in item.nodeid, item.nodeid
 
 
 @pytest.hookimpl(hookwrapper=True)
