@@ -6,7 +6,7 @@ from xdist.scheduler import LoadScopeScheduling
 from tests import groups
 
 
-class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc] - the library is not typed
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # the library is not typed
     """Hands out whole groups.
 
     Not `--dist loadgroup`: with pytest 9.2 its marks come to nothing, silently.
