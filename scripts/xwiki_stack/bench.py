@@ -6,6 +6,7 @@ runs; where a goal exists it stands beside the figure, reached or not.
 
 import json
 import platform
+import re
 import statistics
 import sys
 import time
@@ -184,7 +185,7 @@ def _memory(namespace: str) -> list[Figure]:
     total = sum(wiki.values())
     return [
         *(
-            Figure(f"idle memory of {name.partition('/')[2]}", f"{size / 2**20:.0f} MiB")
+            Figure(f"idle memory of {_workload(name)}", f"{size / 2**20:.0f} MiB")
             for name, size in sorted(wiki.items())
         ),
         *(
@@ -197,6 +198,11 @@ def _memory(namespace: str) -> list[Figure]:
             for what, size in beside.items()
         ),
     ]
+
+
+def _workload(pod: str) -> str:
+    """A pod's workload: its name without what controllers put behind it."""
+    return re.sub(r"(-[0-9a-f]{6,10}-[a-z0-9]{5}|-[0-9]+)$", "", pod.partition("/")[2])
 
 
 def _median(work: Callable[[], object]) -> float:
@@ -233,7 +239,8 @@ def page(groups: Mapping[str, Group]) -> str:
         "",
         "Written by `make bench` from `docs/results/bench.json`; do not edit. No test depends on",
         "these figures. A peer's figure that was not measured in the same run is a reference only.",
-        "Steps overlap, so those of one `make up` sum to more than it takes.",
+        "Steps overlap, so those of one `make up` sum to more than it takes. XWiki's own figures are",
+        "those of the stand-in until the README names a day on which the upstream image was proven.",
     ]
     for name, group in groups.items():
         lines += [
