@@ -247,7 +247,7 @@ def page(groups: Mapping[str, Group]) -> str:
         "Written by `make bench` from `docs/results/bench.json`; do not edit. No test depends on",
         "these figures. A peer's figure that was not measured in the same run is a reference only.",
         "Steps overlap, so those of one `make up` sum to more than it takes. XWiki's own figures",
-        "are those of the stand-in until the README names a day on which the real image was proven.",
+        "are the stand-in's until the README names a day on which the real image was proven.",
     ]
     for name, group in groups.items():
         lines += [
