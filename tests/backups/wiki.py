@@ -1,4 +1,4 @@
-"""A wiki to back up: rows in a real MySQL, files in a folder, keys and configuration beside them."""
+"""A wiki to back up: rows in a real MySQL, files in a folder, keys and configuration."""
 
 import base64
 import hashlib
@@ -140,7 +140,7 @@ class Wiki:
     @property
     def secrets(self) -> list[str]:
         """Texts that must stand in no output."""
-        keys = [line for line in str(self.opener).splitlines()]
+        keys = str(self.opener).splitlines()
         pem = (self.folder / "keys" / "signing").read_text().splitlines()[1]
         return [*self.passwords.values(), self.s3.secret, *keys, str(self.writer), pem]
 
@@ -172,11 +172,11 @@ class Wiki:
     def fill(self, pages: int = 5, rows: int = 60, seed: int = 1) -> None:
         """Pages with an attachment each, nasty rows, and the other files of a permanent folder."""
         chance = random.Random(seed)  # noqa: S311
-        for number in range(pages):
-            self.attach(
-                f"Space{number}.Page", f"file {number}.png", chance.randbytes(3000 + number)
-            )
         lines = []
+        for number in range(pages):
+            page, name, content = f"Space{number}.Page", f"file {number}.png", chance.randbytes(3000 + number)
+            self.write(attachment_path(page, name), content)
+            lines.append(attachment_rows(page, name, len(content)))
         for _ in range(rows):
             words = "".join(chance.choice(PIECES) for _ in range(chance.randrange(12)))
             data = chance.randbytes(chance.randrange(200)).hex()
@@ -218,12 +218,7 @@ class Wiki:
         path = self.root / attachment_path(page, name)
         if not row_only:
             self.write(attachment_path(page, name), content)
-        self.server.sql(
-            f"INSERT IGNORE INTO xwikidoc VALUES ({number_of(page)}, '{page}', 'it\\'s ),(');"
-            f"REPLACE INTO xwikiattachment VALUES ({number_of(page + name)}, {number_of(page)},"
-            f" '{name}', {len(content)});",
-            self.schema,
-        )
+        self.server.sql(attachment_rows(page, name, len(content)), self.schema)
         return path
 
     def config(self, *, account: str = "backup", name: str = "config", **changes: Any) -> Path:
@@ -312,6 +307,13 @@ class Wiki:
 def number_of(text: str) -> int:
     """An id, as XWiki makes one of a name."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+
+
+def attachment_rows(page: str, name: str, size: int) -> str:
+    """The statements that make a page and an attachment of it."""
+    return (f"INSERT IGNORE INTO xwikidoc VALUES ({number_of(page)}, '{page}', 'it\\'s ),(');"
+            f"REPLACE INTO xwikiattachment VALUES ({number_of(page + name)}, {number_of(page)},"
+            f" '{name}', {size});")  # fmt: skip
 
 
 def attachment_path(page: str, name: str) -> str:

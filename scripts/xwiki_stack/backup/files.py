@@ -310,10 +310,12 @@ class Copy:
                 continue
             number = len(self.index.packs)
             key = f"packs/{self.generation.id}/{secrets.token_hex(16)}"
+            # Its place is taken first: the walk goes on meanwhile, and may share older packs.
+            self.index.packs.append(PlainPack(Pack(key, 0, ""), 0, ""))
             facts = stream.write(self.store, key, self._fill(ahead, number), self.recipients)
             self.sent += facts.stored_bytes
             pack = Pack(key, facts.stored_bytes, facts.stored_sha256)
-            self.index.packs.append(PlainPack(pack, facts.plain_bytes, facts.plain_sha256))
+            self.index.packs[number] = PlainPack(pack, facts.plain_bytes, facts.plain_sha256)
 
     def _read_empty(self, ahead: "_Ahead") -> None:
         entry = ahead.take()

@@ -65,6 +65,7 @@ HOPELESS = {
     "AuthorizationHeaderMalformed": "correct store.region",
     "RequestTimeTooSkewed": "set this machine's clock: it differs from the store's",
     "SignatureDoesNotMatch": "put the right key into the file of store.secretKeyFile",
+    "XAdminUserNotFound": "put the right key into the file of store.accessKeyFile",
     "403": "check the credentials and the rights of this identity",
     "401": "check the credentials",
 }
@@ -264,7 +265,10 @@ class Store:
 
     def begin(self, name: str) -> str:
         """Begin a multipart upload; give its id."""
-        said = self._call("create_multipart_upload", name, **self._encryption())
+        checked = self._bucket.checksums == "when_supported"
+        # Said here, the parts' checksums count when the upload is completed; unsaid, stores differ.
+        checks = {"ChecksumAlgorithm": "CRC32"} if checked else {}
+        said = self._call("create_multipart_upload", name, **checks, **self._encryption())
         return str(said["UploadId"])
 
     def part(
@@ -273,7 +277,7 @@ class Store:
         """Store one part; give what `complete` must be told of it."""
         said = self._call("upload_part", name, UploadId=upload, PartNumber=number, Body=content)
         part: CompletedPartTypeDef = {"ETag": said["ETag"], "PartNumber": number}
-        if "ChecksumCRC32" in said:  # the SDK's default where it adds any
+        if "ChecksumCRC32" in said:
             part["ChecksumCRC32"] = said["ChecksumCRC32"]
         return part
 
