@@ -41,7 +41,9 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """An error as S3 writes it."""
+        """An error as S3 writes it; nothing where there is no code."""
+        if not self.code:
+            return b""
         return (f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{self.code}</Code>'
                 f"<Message>said by the proxy</Message></Error>").encode()  # fmt: skip
 

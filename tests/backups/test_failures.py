@@ -99,7 +99,9 @@ def test_a_missing_grant_is_named(
     make: Callable[..., Wiki], grants: dict[str, str], missing: str
 ) -> None:
     wiki = make()
-    wiki.create({scope.replace("X", f"`{wiki.schema}`.*"): given for scope, given in grants.items()})
+    wiki.create(
+        {scope.replace("X", f"`{wiki.schema}`.*"): given for scope, given in grants.items()}
+    )
     failed(wiki, 6, f"lacks {missing.format(wiki.schema)}")
 
 

@@ -25,11 +25,32 @@ def test_a_wiki_that_was_lost_comes_back_byte_for_byte(wiki: Wiki) -> None:
 
 def test_the_command_tells_its_story_without_a_secret(wiki: Wiki) -> None:
     said = []
-    for words in (["status"], ["run"], ["list"], ["show"], ["verify", "--opened"], ["status"],
-                  ["prune"], ["restore"]):  # fmt: skip
-        result = command(wiki, *words)
+    for words, code, told in (
+        (["status"], 5, "there is no set"),
+        (["run"], 0, "all 5 rows of the dump have their file"),
+        (["list"], 0, "INTACT"),
+        (["show"], 0, "dumped by"),
+        (["verify", "--opened"], 0, "opened"),
+        (["status"], 0, "all good"),
+        (["prune"], 0, "keep"),
+        (["restore"], 6, "hold 6 tables"),
+    ):
+        result = command(wiki, *words, apart=words in (["run"], ["restore"]))
         said.append(result.out + result.err)
-        print(words, result.code, result.out, result.err)
+        assert result.code == code, said[-1]
+        assert told in said[-1]
         assert "Traceback" not in said[-1]
-    text = "".join(said)
-    assert not [secret for secret in wiki.secrets if secret in text]
+    assert not [secret for secret in wiki.secrets if secret in "".join(said)]
+
+
+def test_a_mistake_of_the_configuration_is_one_line_that_helps(wiki: Wiki) -> None:
+    for changes, words in (
+        ({"store__buckett": "x"}, "did you mean 'bucket'?"),
+        ({"purpose": "stagin"}, "did you mean 'staging'?"),
+        ({"database": None}, "database: is missing"),
+        ({"keys__signingKeyFile": "/nowhere"}, "/nowhere cannot be read: No such file"),
+    ):
+        result = command(wiki, "run", **changes)
+        assert result.code == 2, result.err
+        assert words in result.err
+        assert len(result.err.splitlines()) == 1

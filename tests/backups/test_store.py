@@ -103,7 +103,9 @@ def test_a_store_that_fails_ends_in_one_line_and_no_object(
         assert between.seen.count("part") <= 4, "no storm of tries"
 
 
-def test_what_a_failed_producer_wrote_is_dropped(make: Callable[..., Wiki], plain: list[bytes]) -> None:
+def test_what_a_failed_producer_wrote_is_dropped(
+    make: Callable[..., Wiki], plain: list[bytes]
+) -> None:
     wiki = make()
 
     def producer() -> Iterator[bytes]:
@@ -133,7 +135,9 @@ def test_an_upload_that_stands_still_ends_with_the_runs_time(
     assert threading.current_thread() is threading.main_thread()
 
 
-def test_a_reading_that_breaks_is_taken_up_where_it_broke(make: Callable[..., Wiki], plain: list[bytes]) -> None:
+def test_a_reading_that_breaks_is_taken_up_where_it_broke(
+    make: Callable[..., Wiki], plain: list[bytes]
+) -> None:
     wiki = make()
     send(wiki, lambda _: None, plain)
     known = wiki.loaded()

@@ -1,13 +1,14 @@
 """A wiki to back up: rows in a real MySQL, files in a folder, keys and configuration."""
 
 import base64
+import contextlib
 import hashlib
 import io
-import os
 import random
 import secrets
 import shutil
 import stat
+import sys
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.backups.s3 import BUCKET, S3
 from tests.contract.containers import Container, Host
-from xwiki_stack import proc
+from xwiki_stack import cli, proc
 from xwiki_stack.backup import signature
 from xwiki_stack.backup.config import Config, load
 
@@ -174,7 +175,11 @@ class Wiki:
         chance = random.Random(seed)  # noqa: S311
         lines = []
         for number in range(pages):
-            page, name, content = f"Space{number}.Page", f"file {number}.png", chance.randbytes(3000 + number)
+            page, name, content = (
+                f"Space{number}.Page",
+                f"file {number}.png",
+                chance.randbytes(3000 + number),
+            )
             self.write(attachment_path(page, name), content)
             lines.append(attachment_rows(page, name, len(content)))
         for _ in range(rows):
@@ -325,10 +330,14 @@ def attachment_path(page: str, name: str) -> str:
             f"{second[:2]}/{second[2:4]}/{second[4:]}/f{ends}")  # fmt: skip
 
 
-def command(wiki: Wiki, *words: str, **changes: Any) -> proc.Result:
-    """The command as an operator or a CronJob runs it, in a process of its own."""
-    import sys
-
-    path = wiki.config(name="command", **changes)
-    argv = [Path(sys.executable).parent / "xwiki-stack", "backup", *words, "--config", path]
-    return proc.run(argv, check=False, timeout=120, env={"PATH": os.environ["PATH"]})
+def command(wiki: Wiki, *words: str, apart: bool = False, **changes: Any) -> proc.Result:
+    """What the command says and ends with. apart: in a process of its own, as a CronJob has it."""
+    argv = ["backup", *words, "--config", str(wiki.config(name="command", **changes))]
+    if apart:
+        program = Path(sys.executable).parent / "xwiki-stack"
+        return proc.run([program, *argv], check=False, timeout=120)
+    out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = cli.main(argv)
+    said, complained = (text.buffer.getvalue().decode() for text in (out, err))  # type: ignore[attr-defined]
+    return proc.Result(tuple(argv), code, said, complained)

@@ -113,7 +113,9 @@ def test_a_huge_value_costs_no_memory() -> None:
     import tracemalloc
 
     scanner = Scanner(lambda schema: schema)
-    scanner.feed(HEAD + ATTACHMENTS + b"INSERT INTO `xwikiattachment` VALUES (1,7,'f.png',1,'file');\n")
+    scanner.feed(
+        HEAD + ATTACHMENTS + b"INSERT INTO `xwikiattachment` VALUES (1,7,'f.png',1,'file');\n"
+    )
     scanner.feed(DOCUMENTS + b"INSERT INTO `xwikidoc` VALUES (1,'S.P','")
     chunk = (b"text\\n with \\' and ),( " * 12000)[: 256 * 1024 - 1] + b"\\"
     tracemalloc.start()

@@ -27,9 +27,7 @@ def made(moment: datetime) -> Found:
 
 
 def proof(item: Found, kind: str, *, held: bool = True, manifest: str = "") -> evidence.Record:
-    return evidence.Record(
-        item.manifest.id, manifest or item.sha256, kind, held, "2026", 1, 1, ""
-    )
+    return evidence.Record(item.manifest.id, manifest or item.sha256, kind, held, "2026", 1, 1, "")
 
 
 def history(days: int, *, every: int = 12, newest: datetime = NOW) -> list[Found]:

@@ -7,6 +7,8 @@ to do. The SDK's own retries are off, so that what happens is what stands here.
 
 import contextlib
 import hashlib
+import mmap
+import os
 import queue
 import random
 import threading
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 import boto3
 from botocore.config import Config as ClientConfig
@@ -38,10 +40,14 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 
-PART_SIZES = ((2000, 16 * MIB), (4000, 32 * MIB), (4000, 64 * MIB))
-"""How many parts of which size: 31 + 125 + 250 GiB within the 10 000 parts that S3 allows.
+PART_SIZES = ((2000, 8 * MIB), (4000, 16 * MIB), (4000, 64 * MIB))
+"""How many parts of which size: 16 + 62 + 250 GiB within the 10 000 parts that S3 allows.
 
-Small parts first, since memory is what is bounded: one part fills while one or two are sent."""
+Small parts first, since memory is what is bounded: one part fills while two of the first size, or
+one of a larger size, are on their way."""
+
+SMALL = 4 * MIB
+"""Bytes: a smaller object is stored in one call."""
 
 BLOCK = MIB
 """Bytes that are read at a time."""
@@ -151,7 +157,7 @@ class Store:
         """
         conditions = {"IfNoneMatch": "*"} if absent else {"IfMatch": etag} if etag else {}
         said = self._call("put_object", name, Body=content, **conditions, **self._encryption())
-        return str(said["ETag"])
+        return str(said.get("ETag", ""))
 
     def put_new(self, name: str, content: bytes) -> str:
         """Store an object that must not exist yet; give its etag. Raises Held.
@@ -178,7 +184,8 @@ class Store:
             said = self._client.get_object(Bucket=self._bucket.bucket, Key=self._full(name))
             if said["ContentLength"] > limit:
                 raise StoreError(f"is larger than {limit} bytes", where=self.key(name))
-            return said["Body"].read(), said["ETag"]
+            with contextlib.closing(said["Body"]) as body:
+                return body.read(), said["ETag"]
 
         found: tuple[bytes, str] = self._patiently("get_object", name, read)
         return found
@@ -215,10 +222,11 @@ class Store:
             if total < 0:
                 total, etag = said["ContentLength"], said["ETag"]
             try:
-                for block in said["Body"].iter_chunks(BLOCK):
-                    position += len(block)
-                    failures = 0
-                    yield block
+                with contextlib.closing(said["Body"]) as body:
+                    for block in body.iter_chunks(BLOCK):
+                        position += len(block)
+                        failures = 0
+                        yield block
                 if position < total:
                     raise IncompleteReadError(actual_bytes=position, expected_bytes=total)
             except (HTTPClientError, ResponseStreamingError, IncompleteReadError, OSError) as cut:
@@ -271,11 +279,20 @@ class Store:
         said = self._call("create_multipart_upload", name, **checks, **self._encryption())
         return str(said["UploadId"])
 
-    def part(
-        self, name: str, upload: str, number: int, content: bytearray
-    ) -> "CompletedPartTypeDef":
+    def part(self, name: str, upload: str, number: int, content: "Part") -> "CompletedPartTypeDef":
         """Store one part; give what `complete` must be told of it."""
-        said = self._call("upload_part", name, UploadId=upload, PartNumber=number, Body=content)
+
+        def send() -> Any:
+            content.seek(0)
+            return self._client.upload_part(
+                Bucket=self._bucket.bucket,
+                Key=self._full(name),
+                UploadId=upload,
+                PartNumber=number,
+                Body=cast(IO[bytes], content),
+            )
+
+        said = self._patiently("upload_part", name, send)
         part: CompletedPartTypeDef = {"ETag": said["ETag"], "PartNumber": number}
         if "ChecksumCRC32" in said:
             part["ChecksumCRC32"] = said["ChecksumCRC32"]
@@ -358,22 +375,67 @@ class Store:
         )
 
 
+class Part:
+    """The bytes of one part, written once and then read as a file, as often as it is sent.
+
+    Memory of its own (an anonymous map), which goes back to the system when it is dropped: the
+    allocator would keep holes of such blocks, more than the blocks themselves.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._map, self._room, self._size = mmap.mmap(-1, room), room, 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def full(self) -> bool:
+        """Whether it has no room left."""
+        return self._size == self._room
+
+    def fill(self, data: memoryview) -> int:
+        """Take as many bytes as there is room for; give how many."""
+        taken = min(len(data), self._room - self._size)
+        self._map[self._size : self._size + taken] = bytes(data[:taken])
+        self._size += taken
+        return taken
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read on, as a file does."""
+        left = self._size - self._map.tell()
+        return self._map.read(left if size is None or size < 0 else min(size, left))
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, as a file does."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._map.tell(), os.SEEK_END: self._size}[whence]
+        self._map.seek(start + offset)
+        return self._map.tell()
+
+    def tell(self) -> int:
+        """The place that is read next."""
+        return self._map.tell()
+
+    def drop(self) -> None:
+        """Give its memory back."""
+        self._map.close()
+
+
 class Upload:
     """A large object on its way: written in order, sent in parts by two threads.
 
     Nothing is visible in the bucket before `finish`. Memory: the part that fills, and those on
-    their way: two of 16 MiB, or one of the larger ones.
+    their way: two of the first size, or one of a larger one.
     """
 
     def __init__(self, store: Store, name: str) -> None:
         self._store, self.name = store, name
-        self._filling = bytearray()
         self._sizes = _part_sizes()
-        self._target = next(self._sizes)
+        self._room = next(self._sizes)
+        self._filling: Part | None = None
         self._sent, self._number, self._upload = 0, 0, ""
         self._parts: list[CompletedPartTypeDef] = []
         self._failure: BaseException | None = None
-        self._work: queue.Queue[tuple[int, bytearray] | None] = queue.Queue()
+        self._work: queue.Queue[tuple[int, Part] | None] = queue.Queue()
         self._free = threading.Semaphore(2)
         self._threads: list[threading.Thread] = []
 
@@ -381,11 +443,11 @@ class Upload:
         """Take bytes; blocks while parts are on their way. Raises what a part failed with."""
         view = memoryview(data)
         while view:
-            room = self._target - len(self._filling)
-            self._filling += view[:room]
-            view = view[room:]
-            if len(self._filling) == self._target:
-                self._send()
+            if self._filling is None:
+                self._filling = Part(self._room or self._too_many())
+            view = view[self._filling.fill(view) :]
+            if self._filling.full:
+                self._send(self._filling)
         return len(data)
 
     def flush(self) -> None:
@@ -393,16 +455,17 @@ class Upload:
 
     def finish(self) -> int:
         """Make the object exist; give its size, which the store confirmed. Raises StoreError."""
-        if not self._upload:
-            self._store.put_new(self.name, bytes(self._filling))
-            self._sent = len(self._filling)
+        last, self._filling = self._filling, None
+        if not self._upload and (last is None or len(last) <= SMALL):
+            content = _whole(last) if last else b""
+            self._store.put_new(self.name, content)
+            self._sent = len(content)
         else:
-            if self._filling:
-                self._send()
+            if last is not None:
+                self._send(last)
             self._join()
             parts = sorted(self._parts, key=lambda part: part["PartNumber"])
             self._store.complete(self.name, self._upload, parts, self._sent)
-        self._filling = bytearray()
         found = self._store.head(self.name).size
         if found != self._sent:
             raise StoreError(
@@ -417,7 +480,7 @@ class Upload:
 
         Nobody waits for a part that hangs: its thread dies with us, its part is swept.
         """
-        self._filling = bytearray()
+        self._filling = None
         self._failure = self._failure or StoreError("given up", where=self._store.key(self.name))
         for _ in self._threads:
             self._work.put(None)
@@ -425,8 +488,8 @@ class Upload:
             with contextlib.suppress(StoreError, proc.Interrupted):
                 self._store.hasty().abort(self.name, self._upload)
 
-    def _send(self) -> None:
-        self._raise()
+    def _send(self, part: Part) -> None:
+        self._filling = None
         if not self._upload:
             self._upload = self._store.begin(self.name)
             for _ in range(2):
@@ -434,36 +497,34 @@ class Upload:
                 thread.start()
                 self._threads.append(thread)
         # With larger parts only one is on its way, so that memory stays what it was.
-        permits = 1 if self._target == PART_SIZES[0][1] else 2
-        for _ in range(permits):
-            self._free.acquire()
+        alone = self._room > PART_SIZES[0][1]
+        self._free.acquire()
         self._raise()
         self._number += 1
-        self._sent += len(self._filling)
-        self._work.put((self._number, self._filling))
-        if permits == 2:
+        self._sent += len(part)
+        self._work.put((self._number, part))
+        if alone:
             self._work.join()
-            self._free.release()
-        self._filling = bytearray()
-        size = next(self._sizes, 0)
-        if not size:
-            raise StoreError(
-                f"has reached the {self._number} parts that S3 allows, {self._sent} bytes",
-                where=self._store.key(self.name),
-                next="this much needs the wiki's attachments in S3 itself, or another engine",
-            )
-        self._target = size
+        self._room = next(self._sizes, 0)
+
+    def _too_many(self) -> NoReturn:
+        raise StoreError(
+            f"has reached the {self._number} parts that S3 allows, {self._sent} bytes",
+            where=self._store.key(self.name),
+            next="this much needs the wiki's attachments in S3 itself, or another engine",
+        )
 
     def _sender(self) -> None:
         while (item := self._work.get()) is not None:
             number, content = item
             try:
                 if not self._failure:
-                    self._parts.append(self._store.part(self.name, self._upload, number, content))
+                    told = self._store.part(self.name, self._upload, number, content)
+                    self._parts.append(told)
             except BaseException as error:
                 self._failure = error
             finally:
-                del content, item
+                content.drop()
                 self._free.release()
                 self._work.task_done()
 
@@ -543,6 +604,13 @@ def _right(words: str, right: str) -> Iterator[None]:
                 next=f"grant it {right}",
             ) from error
         raise
+
+
+def _whole(part: Part) -> bytes:
+    part.seek(0)
+    content = part.read()
+    part.drop()
+    return content
 
 
 def _part_sizes() -> Iterator[int]:
