@@ -91,7 +91,7 @@ def proxy(target: int, fault: Fault) -> Iterator[Proxy]:
             if wanted == DROP:
                 # The client sees a reset; what it still sends is not read.
                 self.close_connection = True
-                return
+                return None
             body = self.rfile.read(size)
             if isinstance(wanted, Answer) and not wanted.after:
                 return self.answer(wanted.status, {}, wanted.body)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from tests.backups.wiki import Wiki, command
 from tests.backups.test_sets import later, run, silent
+from tests.backups.wiki import Wiki, command
 from xwiki_stack.backup import manifest, restore, signature
 from xwiki_stack.errors import DamagedError, IntentError, RefusedError, StackError
 
@@ -34,10 +34,10 @@ def untouched(lost: Wiki) -> Iterator[Wiki]:
     assert lost.server.sql(f"SHOW DATABASES LIKE '{lost.schema}'") == []
 
 
-def refused(wiki: Wiki, kind: type[StackError], words: str, wish: restore.Wish = restore.Wish(),
+def refused(wiki: Wiki, kind: type[StackError], words: str, wish: restore.Wish | None = None,
             **changes: object) -> None:  # fmt: skip
     with pytest.raises(kind, match=words):
-        restore.restore(wiki.loaded(account="root", **changes), wish, silent)
+        restore.restore(wiki.loaded(account="root", **changes), wish or restore.Wish(), silent)
 
 
 def test_flipped_bits_and_cut_objects_are_all_detected(untouched: Wiki) -> None:

@@ -92,7 +92,8 @@ def test_a_dump_without_a_table_of_the_server_makes_no_set(wiki: Wiki) -> None:
     [
         ({"*.*": "PROCESS, REPLICATION CLIENT, SHOW_ROUTINE", "X": PER_SCHEMA}, "RELOAD on *.*"),
         ({"*.*": GLOBAL.replace("PROCESS, ", ""), "X": PER_SCHEMA}, "PROCESS on *.*"),
-        ({"*.*": GLOBAL, "X": "SELECT, SHOW VIEW, EVENT"}, "TRIGGER on {0}.*, LOCK TABLES on {0}.*"),
+        ({"*.*": GLOBAL, "X": "SELECT, SHOW VIEW, EVENT"},
+         "TRIGGER on {0}.*, LOCK TABLES on {0}.*"),
     ],
 )  # fmt: skip
 def test_a_missing_grant_is_named(

@@ -1,9 +1,11 @@
 """How sets follow each other: shared packs, generations, the chain, one run at a time."""
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -74,8 +76,6 @@ def test_a_lost_pack_is_noticed_and_all_is_copied_anew(wiki: Wiki) -> None:
 def test_no_name_and_no_plain_hash_can_be_read_in_the_bucket(wiki: Wiki) -> None:
     run(wiki)
     jar = (wiki.root / "extension/repository/a.jar").read_bytes()
-    import hashlib
-
     for key in wiki.keys(""):
         content = (wiki.objects / key).read_bytes()
         for secret in (b"repository", b"a.jar", b"Space0", hashlib.sha256(jar).hexdigest().encode(),
@@ -123,12 +123,13 @@ def test_the_lock_is_free_after_a_failure(wiki: Wiki) -> None:
 def test_a_set_of_the_future_stops_the_next_run(wiki: Wiki) -> None:
     run(wiki)
     store, known = Store(wiki.loaded()), wiki.loaded()
-    from dataclasses import replace
-
     old = manifest.listing(store, known.need_trusted(), "staging").sets[0].manifest
-    far = replace(old, id="20990101T000000Z-00000000",
-                  database=replace(old.database, key=manifest.key_of("20990101T000000Z-00000000", "d")),
-                  index=replace(old.index, key=manifest.key_of("20990101T000000Z-00000000", "i")))  # fmt: skip
+    name = "20990101T000000Z-00000000"
+    parts = {
+        part: replace(getattr(old, part), key=manifest.key_of(name, part))
+        for part in ("database", "index")
+    }
+    far = replace(old, id=name, **parts)
     manifest.publish(store, far, keyring.signing(known))
     with pytest.raises(RefusedError, match="lies in the future"):
         run(wiki)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pyrage
 import pytest
 
-from tests.backups.proxy import HOLD, Answer, Fault, Proxy, always, away, first, proxy
+from tests.backups.proxy import HOLD, Answer, Fault, Proxy, Request, always, away, first, proxy
 from tests.backups.wiki import Wiki, command
 from xwiki_stack import proc
 from xwiki_stack.backup import deadline, site, store, stream
@@ -128,9 +128,9 @@ def test_an_upload_that_stands_still_ends_with_the_runs_time(
     began = time.monotonic()
     with proxy(wiki.s3.port, always("part", HOLD)) as between:
         through = Store(wiki.loaded(store__endpoint=between.endpoint))
-        with pytest.raises(IncompleteError, match=r"took longer than 0\.03 min"):
-            with deadline.within(0.03):
-                stream.write(through, "probe/large", iter(plain), [KEY.to_public()])
+        late = pytest.raises(IncompleteError, match=r"took longer than 0\.03 min")
+        with late, deadline.within(0.03):
+            stream.write(through, "probe/large", iter(plain), [KEY.to_public()])
     assert time.monotonic() - began < 15
     assert threading.current_thread() is threading.main_thread()
 
@@ -195,8 +195,15 @@ def test_a_missing_right_is_named(wiki: Wiki, kind: str, right: str) -> None:
 
 
 def test_a_whole_run_survives_a_store_that_falters(wiki: Wiki) -> None:
-    with proxy(wiki.s3.port, first(3, "put", Answer(503, "SlowDown"))) as between:
-        # The first three are the probe's own, which is in a hurry.
-        between.fault = lambda request: None
+    count = [0]
+
+    def fault(request: Request) -> Answer | None:
+        # Of what comes after the probe, every third call fails first.
+        count[0] += 1
+        busy = count[0] % 3 == 0 and "probe/" not in request.path and count[0] > 8
+        return Answer(503, "SlowDown") if busy else None
+
+    with proxy(wiki.s3.port, fault) as between:
         found = site.run(wiki.loaded(store__endpoint=between.endpoint), lambda _line: None).found
     assert wiki.sets() == [found.manifest.id]
+    assert count[0] > 20

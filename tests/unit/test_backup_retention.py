@@ -75,7 +75,7 @@ def test_no_good_backup_for_60_days_then_prune_keeps_the_proven_ones() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda sets: [], "is not proven intact"),
+        (lambda _sets: [], "is not proven intact"),
         (lambda sets: [proof(sets[-2], evidence.INTACT)], "is not proven intact"),
         (lambda sets: [proof(sets[-1], evidence.INTACT, held=False)], "is not proven intact"),
         (lambda sets: [proof(sets[-1], evidence.INTACT, manifest="another")], "not proven intact"),
