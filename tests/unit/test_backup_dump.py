@@ -32,6 +32,10 @@ ATTACHMENTS = b"""CREATE TABLE `xwikiattachment` (
 ) ENGINE=InnoDB;
 """
 
+ODD = b"INSERT INTO `odd``name` (`a'),(b`, `c`) VALUES "
+
+INTO = b"INSERT INTO `xwikidoc` VALUES "
+
 END = b"-- Dump completed on 2026-11-26  5:30:00\n"
 
 PIECES = ["),(", "');", "'", '"', "\\", "\n", "\r", "\0", "`", "INSERT INTO `t` VALUES (", "é", ";",
@@ -75,9 +79,9 @@ def test_rows_and_names_are_right_whatever_the_values_hold(seed: int) -> None:
                                              escaped(text())) for n in range(7)]  # fmt: skip
     dump = (HEAD + ATTACHMENTS + b"INSERT INTO `xwikiattachment` VALUES " + b",".join(rows) + b";\n"
             + b"CREATE TABLE `odd``name` (\n  `a'),(b` int\n) ENGINE=InnoDB;\n"
-            + b"INSERT INTO `odd``name` (`a'),(b`, `c`) VALUES " + b",".join(others) + b";\n"
+            + ODD + b",".join(others) + b";\n"
             + b"INSERT INTO `odd``name` VALUES " + b",".join(others) + b";\n"
-            + DOCUMENTS + b"INSERT INTO `xwikidoc` VALUES " + b",".join(pages) + b";\n" + END)  # fmt: skip
+            + DOCUMENTS + INTO + b",".join(pages) + b";\n" + END)  # fmt: skip
     for cuts in (0, 1, 7, chance):
         found = scan(dump, cuts)
         assert found.tables == {
