@@ -207,3 +207,12 @@ def test_a_whole_run_survives_a_store_that_falters(wiki: Wiki) -> None:
         found = site.run(wiki.loaded(store__endpoint=between.endpoint), lambda _line: None).found
     assert wiki.sets() == [found.manifest.id]
     assert count[0] > 20
+
+
+def test_after_an_error_the_object_is_looked_at_before_another_try(
+    make: Callable[..., Wiki], plain: list[bytes]
+) -> None:
+    fault = first(1, "complete", Answer(500, "InternalError", after=True))
+    seen = send(make(), fault, plain).seen
+    assert seen.count("complete") == 1
+    assert seen[seen.index("complete") + 1] == "head"
