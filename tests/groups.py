@@ -1,6 +1,7 @@
 """Which tests share a worker of pytest-xdist: those that share a wiki, a cluster or images."""
 
 GROUPS = {
+    "tests/backups/": "backups",
     "tests/contract/": "images",
     "tests/e2e/test_broken_states.py": "broken states",
     "tests/e2e/test_nodes.py": "two nodes",

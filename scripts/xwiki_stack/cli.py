@@ -24,6 +24,7 @@ from xwiki_stack import (
     suite,
     up,
 )
+from xwiki_stack.backup import cli as backups
 from xwiki_stack.errors import DriftError, IntentError, MachineError, RefusedError, StackError
 
 INTERRUPTED = 130
@@ -282,6 +283,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--cluster", dest="cluster_file", default="main", help="a file of values/clusters/"
     )
+
+    command = verbs.add_parser(
+        "backup",
+        help="Sets of backups: make, prove, restore, prune",
+        description="Sets of backups: made, proven, brought back. The same code runs in the "
+        "CronJobs and at your desk.",
+        epilog="`xwiki-stack backup VERB --help` explains each.",
+    )
+    backups.add(command)
 
     verb("check", _check, "Everything that needs no cluster")
 

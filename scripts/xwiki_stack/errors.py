@@ -58,3 +58,27 @@ class DriftError(StackError):
     """Generated files differ from what the intent says."""
 
     exit_code = 7
+
+
+class IncompleteError(StackError):
+    """A backup set did not come to its end, so there is none: no manifest was written."""
+
+    exit_code = 8
+
+
+class DamagedError(StackError):
+    """A backup set does not prove what it must: stored bytes, signature, chain, content."""
+
+    exit_code = 9
+
+
+class StoreError(StackError):
+    """The object store cannot be reached, or refuses."""
+
+    exit_code = 10
+
+
+class BusyError(StackError):
+    """Another run holds the lock of backups; nothing is wrong (EX_TEMPFAIL of sysexits)."""
+
+    exit_code = 75

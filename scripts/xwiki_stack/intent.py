@@ -119,7 +119,7 @@ def environments() -> list[str]:
 def load_cluster(name: str, values: Path = VALUES) -> Cluster:
     """A cluster's facts. Raises IntentError with every mistake of the file."""
     document, where = _read(values, "clusters", name, "cluster")
-    _refuse(where, "cluster", _misfits(document, "cluster"))
+    _refuse(where, _reference("cluster"), _misfits(document, "cluster"))
     nodes, ingress = document["nodes"], document["ingress"]
     return Cluster(
         name=name,
@@ -150,9 +150,9 @@ def load_environment(name: str, values: Path = VALUES) -> Environment:
     document, where = _read(values, "envs", name, "environment")
     clusters = _names(values, "clusters")
     mistakes = [*_misfits(document, "environment"), *_contradictions(document, name, clusters)]
-    _refuse(where, "environment", mistakes)
+    _refuse(where, _reference("environment"), mistakes)
     cluster = load_cluster(document["cluster"], values)
-    _refuse(where, "environment", _misplaced(document, cluster))
+    _refuse(where, _reference("environment"), _misplaced(document, cluster))
     namespace = f"{cluster.project}-{name}"
     if not _NAMESPACE.fullmatch(namespace):
         raise IntentError(
@@ -187,6 +187,20 @@ def load_environment(name: str, values: Path = VALUES) -> Environment:
             for place in _open_places(key, at(document, *key.split(".")))
         },
     )
+
+
+def read_checked(path: Path, schema: dict[str, Any], reference: str) -> Any:
+    """What a YAML file says, if it fits a JSON schema (draft 7).
+
+    reference: where all keys are explained. Raises IntentError with every mistake of the file.
+    """
+    where = repo.relative(path)
+    try:
+        document = _parse(path, where)
+    except OSError as error:
+        raise IntentError(f"cannot be read: {error.strerror}", where=where) from error
+    _refuse(where, reference, _unfitting(document, schema))
+    return document
 
 
 def at(document: Any, *place: str) -> Any:
@@ -339,7 +353,7 @@ def _old_versions(mysql: str, xwiki: str) -> Iterator[Mistake]:
         )
 
 
-def _refuse(where: str, kind: str, mistakes: Iterable[Mistake]) -> None:
+def _refuse(where: str, reference: str, mistakes: Iterable[Mistake]) -> None:
     """Raise IntentError for all mistakes of a file together, in one line."""
     found = list(dict.fromkeys(mistakes))
     if not found:
@@ -350,7 +364,7 @@ def _refuse(where: str, kind: str, mistakes: Iterable[Mistake]) -> None:
             only.what,
             where=f"{where}: {only.place}",
             allowed=only.allowed,
-            next=only.next or f"values/schemas/{kind}.schema.json has it all",
+            next=only.next or f"{reference} has it all",
         )
     lines = [
         f"{item.place}: {item.what}" + (f" (allowed: {item.allowed})" if item.allowed else "")
@@ -359,7 +373,7 @@ def _refuse(where: str, kind: str, mistakes: Iterable[Mistake]) -> None:
     raise IntentError(
         f"{len(found)} mistakes: {' | '.join(lines)}",
         where=where,
-        next=f"values/schemas/{kind}.schema.json has it all",
+        next=f"{reference} has it all",
     )
 
 
@@ -434,6 +448,15 @@ def _one_line(words: object) -> str:
 def _misfits(document: Any, kind: str) -> Iterator[Mistake]:
     """What the published schema refuses, in the order of the file's paths."""
     schema = json.loads((VALUES / "schemas" / f"{kind}.schema.json").read_text())
+    yield from _unfitting(document, schema)
+
+
+def _reference(kind: str) -> str:
+    return f"values/schemas/{kind}.schema.json"
+
+
+def _unfitting(document: Any, schema: dict[str, Any]) -> Iterator[Mistake]:
+    """What a schema refuses, in the order of the file's paths."""
     if document is None:
         document = {}  # an empty file lacks every key; say which
     for error in sorted(Draft7Validator(schema).iter_errors(document), key=_place):

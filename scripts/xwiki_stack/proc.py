@@ -25,6 +25,9 @@ Argv = Sequence[str | Path]
 PROCESSES = Path("/proc")
 """Where Linux shows its processes; elsewhere (macOS) `ps` is asked."""
 
+HANDED = "{handed}"
+"""In an argument: the file whose content is given as `handed`. It lies on no disk."""
+
 _running: set[int] = set()
 _lock = threading.Lock()
 _ending = threading.Event()
@@ -71,11 +74,13 @@ def run(
     timeout: float | None = None,
     check: bool = True,
     secrets: Sequence[str] = (),
+    handed: str = "",
 ) -> Result:
     """Run a program to its end.
 
     env: added to our own environment. log: both outputs are appended there as they come.
     timeout: seconds, then the whole process group is ended. secrets: masked in log and errors.
+    handed: content of the file that HANDED stands for in an argument.
     Raises MachineError when the program is missing or runs over its time, CommandFailed when it
     fails and `check` is set.
     """
@@ -85,14 +90,18 @@ def run(
     out: list[bytes] = []
     err: list[bytes] = []
     try:
-        with _child(
-            words,
-            cwd=cwd,
-            env={**os.environ, **(env or {})},
-            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as child:
+        with (
+            _handing(words, handed) as (argv_now, passed),
+            _child(
+                argv_now,
+                cwd=cwd,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=passed,
+            ) as child,
+        ):
             readers = [
                 threading.Thread(target=sink.drain, args=(child.stdout, out), daemon=True),
                 threading.Thread(target=sink.drain, args=(child.stderr, err), daemon=True),
@@ -140,6 +149,98 @@ def pipe(first: Argv, second: Argv, *, log: Path | None = None) -> None:
     for words, child in ((right, consumer), (left, producer)):
         if child.returncode != 0:
             raise CommandFailed(words, child.returncode, "", log)
+
+
+class Flow:
+    """A program that runs beside us while its bytes flow through us, one way.
+
+    `end` waits for it and raises CommandFailed with what it complained of, so that nobody takes
+    the end of its bytes for its success.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], child: "subprocess.Popen[bytes]", secrets: Sequence[str]
+    ) -> None:
+        self._argv, self._child, self._sink = tuple(argv), child, _Sink(None, secrets)
+        self._complaints: list[bytes] = []
+        self._reader = threading.Thread(
+            target=self._sink.drain, args=(child.stderr, self._complaints), daemon=True
+        )
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the program, which leads a process group of its own."""
+        return self._child.pid
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes of its output, as soon as there are any; b"" at its end."""
+        pipe = self._child.stdout
+        return os.read(pipe.fileno(), size) if pipe else b""
+
+    def write(self, data: bytes) -> None:
+        """Give it bytes. Raises CommandFailed when it has ended."""
+        try:
+            if self._child.stdin:
+                self._child.stdin.write(data)
+        except BrokenPipeError:
+            self.end()
+            raise CommandFailed(self._argv, 0, "it ended before it had read all") from None
+
+    def end(self, *, timeout: float | None = None) -> None:
+        """Close its input and wait for it. Raises CommandFailed unless it ended with 0."""
+        if self._child.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self._child.stdin.close()
+        code = self._child.wait(timeout=timeout)
+        self._reader.join(timeout=5)
+        if code != 0:
+            if _ending.is_set():
+                raise Interrupted
+            said = b"".join(self._complaints).decode(errors="replace")
+            words = [self._sink.mask(word) for word in self._argv]
+            raise CommandFailed(words, code, self._sink.mask(said))
+
+
+@contextlib.contextmanager
+def flow(
+    argv: Argv, *, into: bool = False, handed: str = "", secrets: Sequence[str] = ()
+) -> Iterator[Flow]:
+    """Run a program whose output we read, or (`into`) whose input we write; ended with the block.
+
+    handed: content of the file that HANDED stands for in an argument. secrets: masked in errors.
+    """
+    words = [str(word) for word in argv]
+    pipes = {
+        "stdin": subprocess.PIPE if into else subprocess.DEVNULL,
+        "stdout": subprocess.DEVNULL if into else subprocess.PIPE,
+    }
+    with (
+        _handing(words, handed) as (argv_now, passed),
+        _child(argv_now, stderr=subprocess.PIPE, pass_fds=passed, **pipes) as child,
+    ):
+        try:
+            yield Flow(words, child, secrets)
+        finally:
+            for pipe in (child.stdin, child.stdout):
+                if pipe:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+
+
+@contextlib.contextmanager
+def _handing(words: list[str], content: str) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+    """The words with HANDED replaced by a pipe's name, and the descriptors that a child needs."""
+    if not content:
+        yield words, ()
+        return
+    read, write = os.pipe()
+    try:
+        with os.fdopen(write, "wb") as sink:
+            sink.write(content.encode())  # far below a pipe's 64 KiB
+        yield [word.replace(HANDED, f"/dev/fd/{read}") for word in words], (read,)
+    finally:
+        os.close(read)
 
 
 def attached(argv: Argv, *, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:

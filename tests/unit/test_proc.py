@@ -255,3 +255,44 @@ def test_an_attached_program_cleans_up_and_then_the_interrupt_goes_on(
         thread.join()
         signal.signal(signal.SIGUSR1, before)
     assert clean.exists()
+
+
+def test_a_flow_gives_bytes_and_the_end_tells_of_failure() -> None:
+    with proc.flow(["sh", "-c", "printf abc; echo what went wrong >&2; exit 3"]) as flow:
+        got = b""
+        while block := flow.read(2):
+            got += block
+        with pytest.raises(proc.CommandFailed, match="exit code 3: what went wrong"):
+            flow.end()
+    assert got == b"abc"
+
+
+def test_a_flow_takes_bytes_and_notices_a_reader_that_left(tmp_path: Path) -> None:
+    target = tmp_path / "got"
+    with proc.flow(["sh", "-c", f"cat > {target}"], into=True) as flow:
+        flow.write(b"x" * 300_000)
+        flow.end()
+    assert target.stat().st_size == 300_000
+    with (
+        pytest.raises(proc.CommandFailed, match="exit code 4: enough"),
+        proc.flow(["sh", "-c", "echo enough >&2; exit 4"], into=True) as flow,
+    ):
+        for _ in range(100):
+            flow.write(b"x" * 100_000)
+
+
+def test_a_flow_ends_its_program_when_the_reader_fails() -> None:
+    with pytest.raises(RuntimeError), proc.flow(["sleep", "60"]) as flow:
+        pid = flow.pid
+        raise RuntimeError
+    assert not Path(f"/proc/{pid}").exists() or proc._born(pid) == ""
+
+
+def test_what_is_handed_is_read_as_a_file_and_stands_in_no_argument() -> None:
+    script = 'cat "$1"; tr "\\0" " " < /proc/self/cmdline'
+    said = proc.run(["sh", "-c", script, "-", proc.HANDED], handed="password=s3cret\n").out
+    assert said.startswith("password=s3cret\n")
+    assert said.count("s3cret") == 1
+    with proc.flow(["cat", proc.HANDED], handed="again", secrets=["again"]) as flow:
+        assert flow.read(100) == b"again"
+        flow.end()

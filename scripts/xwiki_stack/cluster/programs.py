@@ -21,7 +21,8 @@ class Tools:
     helm: Path
     kind: Path
     helm3: Path
-    """Only there when tests asked for it."""
+    versitygw: Path
+    """These two are only there when tests asked for them."""
 
     @property
     def folder(self) -> Path:
@@ -37,15 +38,15 @@ def tools() -> Tools:
         kubectl=folder / "kubectl",
         helm=folder / "helm",
         kind=folder / "kind",
-        helm3=repo.cache() / "tools" / "helm3" / key(every["helm3"]) / "helm",
+        helm3=_home(every["helm3"]) / "helm",
+        versitygw=_home(every["versitygw"]) / "versitygw",
     )
 
 
 def install(name: str, log: Log) -> str:
     """Put one tool in its place unless it is there. Gives the outcome and where it came from."""
     tool = pins.tools()[name]
-    home = repo.cache() / "tools" / name / key(tool)
-    binary = home / tool.binary
+    binary = _home(tool) / tool.binary
     outcome = "nothing to do"
     with artefacts.lock(f"tool-{name}", log):
         if not binary.exists():
@@ -122,6 +123,10 @@ def _from_wheel(tool: pins.Tool, log: Log) -> Path:
 
     artefacts.make("tools-wheel", wheel_key, fill, log)
     return artefacts.place("tools-wheel", wheel_key) / tool.wheel
+
+
+def _home(tool: pins.Tool) -> Path:
+    return repo.cache() / "tools" / tool.name / key(tool)
 
 
 def _folder() -> Path:

@@ -1,0 +1,214 @@
+"""What a run needs: a YAML file, checked as intents are; secrets only as paths of files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from xwiki_stack import intent
+from xwiki_stack.errors import IntentError
+
+DEFAULT = Path("/etc/xwiki-stack/backup.yaml")
+"""Where the CronJobs mount it."""
+
+VARIABLE = "XWIKI_STACK_BACKUP_CONFIG"
+
+SECRET_LIMIT = 64 * 1024
+"""Bytes: a larger file is no key and no password."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where sets lie. `prefix` ends with a slash, or is empty."""
+
+    endpoint: str
+    region: str
+    bucket: str
+    prefix: str
+    path_style: bool
+    checksums: str
+    encryption: str
+    kms_key: str
+    access_key_file: Path
+    secret_key_file: Path
+    session_token_file: Path | None
+    ca_file: Path | None
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Public keys by value, private ones by file; what a verb does not need may be absent."""
+
+    recipients: tuple[str, ...]
+    index_identity_file: Path | None
+    identity_files: tuple[Path, ...]
+    signing_key_file: Path | None
+    trusted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Database:
+    """A MySQL server and the wiki's schemas on it."""
+
+    host: str
+    port: int
+    user: str
+    password_file: Path
+    schemas: tuple[str, ...]
+    main_wiki: str
+    prefix: str
+    programs: str
+
+    def wiki_of(self, schema: str) -> str:
+        """The id of a schema's wiki, which names its folder below store/file."""
+        if schema == self.schemas[0]:
+            return self.main_wiki
+        return schema.removeprefix(self.prefix)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one run, and of how long packs are shared."""
+
+    run_minutes: int = 360
+    generation_sets: int = 7
+    generation_days: int = 7
+    pack_bytes: int = 48 * 2**20
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What prune keeps; a set is kept if any rule keeps it."""
+
+    opened: int = 7
+    last: int = 4
+    daily: int = 14
+    weekly: int = 8
+    monthly: int = 6
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything of one environment's backups; `path` is where it was read."""
+
+    path: Path
+    environment: str
+    purpose: str
+    store: Bucket
+    keys: Keys
+    database: Database | None
+    files: Path | None
+    limits: Limits = field(default_factory=Limits)
+    retention: Retention = field(default_factory=Retention)
+    rpo_hours: int = 24
+
+    def need_database(self) -> Database:
+        """The database, or IntentError that names the missing key."""
+        return self.database or self._lack("database", "host, user, passwordFile, schemas")
+
+    def need_files(self) -> Path:
+        """XWiki's permanent directory, or IntentError that names the missing key."""
+        return self.files or self._lack("files.root", "XWiki's permanent directory")
+
+    def need_recipients(self) -> tuple[str, ...]:
+        """age public keys, or IntentError that names the missing key."""
+        return self.keys.recipients or self._lack("keys.recipients", "age public keys")
+
+    def need_signing_key(self) -> str:
+        """The signing key's PEM, or IntentError that names what is missing."""
+        if not self.keys.signing_key_file:
+            self._lack("keys.signingKeyFile", "a file with an ed25519 private key")
+        return secret(self.keys.signing_key_file, self, "keys.signingKeyFile")
+
+    def need_trusted(self) -> tuple[str, ...]:
+        """Public keys whose signatures count, or IntentError that names the missing key."""
+        return self.keys.trusted or self._lack("keys.trusted", "base64 of ed25519 public keys")
+
+    def _lack(self, key: str, allowed: str) -> Any:
+        raise IntentError("is missing", where=f"{self.path}: {key}", allowed=allowed)
+
+
+def load(path: Path) -> Config:
+    """Read a file. Raises IntentError with every mistake of it."""
+    schema = json.loads(resources(__package__).joinpath("config.schema.json").read_text())
+    reference = "scripts/xwiki_stack/backup/config.schema.json"
+    document = intent.read_checked(path, schema, reference)
+    limits, retention = document.get("limits", {}), document.get("retention", {})
+    return Config(
+        path=path,
+        environment=document["environment"],
+        purpose=document["purpose"],
+        store=_bucket(document["store"]),
+        keys=_keys(document["keys"]),
+        database=_database(document["database"]) if "database" in document else None,
+        files=Path(document["files"]["root"]) if "files" in document else None,
+        limits=Limits(
+            run_minutes=limits.get("runMinutes", Limits.run_minutes),
+            generation_sets=limits.get("generationSets", Limits.generation_sets),
+            generation_days=limits.get("generationDays", Limits.generation_days),
+            pack_bytes=limits.get("packMiB", Limits.pack_bytes >> 20) << 20,
+        ),
+        retention=Retention(**retention),
+        rpo_hours=document.get("rpoHours", Config.rpo_hours),
+    )
+
+
+def secret(path: Path | None, config: Config, key: str) -> str:
+    """The content of a secret file without its last line break. Raises IntentError."""
+    where = f"{config.path}: {key}"
+    if path is None:
+        raise IntentError("is missing", where=where)
+    try:
+        with path.open("rb") as file:
+            content = file.read(SECRET_LIMIT + 1)
+    except OSError as error:
+        raise IntentError(f"{path} cannot be read: {error.strerror}", where=where) from error
+    text = content.decode(errors="replace").rstrip("\r\n")
+    if not text or len(content) > SECRET_LIMIT:
+        raise IntentError(f"{path} is {'too large' if text else 'empty'}", where=where)
+    return text
+
+
+def _bucket(said: Mapping[str, Any]) -> Bucket:
+    prefix = said.get("prefix", "")
+    token, authority = said.get("sessionTokenFile"), said.get("caFile")
+    return Bucket(
+        endpoint=said.get("endpoint", "").rstrip("/"),
+        region=said.get("region", "us-east-1"),
+        bucket=said["bucket"],
+        prefix=f"{prefix}/" if prefix else "",
+        path_style=said.get("pathStyle", False),
+        checksums=said.get("checksums", "when_required"),
+        encryption=said.get("encryption", "none"),
+        kms_key=said.get("kmsKey", ""),
+        access_key_file=Path(said["accessKeyFile"]),
+        secret_key_file=Path(said["secretKeyFile"]),
+        session_token_file=Path(token) if token else None,
+        ca_file=Path(authority) if authority else None,
+    )
+
+
+def _keys(said: Mapping[str, Any]) -> Keys:
+    index, signing = said.get("indexIdentityFile"), said.get("signingKeyFile")
+    return Keys(
+        recipients=tuple(said.get("recipients", ())),
+        index_identity_file=Path(index) if index else None,
+        identity_files=tuple(Path(name) for name in said.get("identityFiles", ())),
+        signing_key_file=Path(signing) if signing else None,
+        trusted=tuple(said.get("trusted", ())),
+    )
+
+
+def _database(said: Mapping[str, Any]) -> Database:
+    return Database(
+        host=said["host"],
+        port=said.get("port", 3306),
+        user=said["user"],
+        password_file=Path(said["passwordFile"]),
+        schemas=tuple(said["schemas"]),
+        main_wiki=said.get("mainWiki", "xwiki"),
+        prefix=said.get("prefix", ""),
+        programs=said.get("programs", ""),
+    )

@@ -1,0 +1,236 @@
+"""The manifest: what a set is, signed, chained to the one before it. Without one there is no set.
+
+Its content is a contract (`SCHEMA`); readers refuse what they do not know. Numbers are whole, times
+are UTC to the second, by the store's clock. Packs carry stored hashes only: a plain hash of a
+single file would tell whoever reads the bucket that a known file is in the wiki.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from xwiki_stack.backup import signature
+from xwiki_stack.backup.store import Absent, Store
+from xwiki_stack.errors import DamagedError, IntentError
+
+SCHEMA = 1
+KIND = "site"
+FOLDER = f"sets/{KIND}/"
+NAME = "manifest.json"
+
+_ID = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
+_PACK = re.compile(r"packs/[0-9a-fTZ-]+/[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """An object of the set's own: where it lies, sizes in bytes and SHA-256 plain and stored."""
+
+    key: str
+    plain_bytes: int
+    plain_sha256: str
+    stored_bytes: int
+    stored_sha256: str
+
+
+@dataclass(frozen=True)
+class Pack:
+    """An object that sets share: where it lies, its stored size in bytes and SHA-256."""
+
+    key: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a set is. `tables`: rows by `schema.table`, from the dump stream itself.
+
+    generation: `id`, `number` of this set in it (from 1), `began` (time of its first set).
+    files: counts and bytes. previous: `id` and `sha256` of the stored manifest before this one.
+    """
+
+    id: str
+    environment: str
+    snapshot: str
+    tool: str
+    server: str
+    mysqldump: str
+    position: dict[str, Any]
+    schemas: list[str]
+    tables: dict[str, int]
+    database: Artefact
+    index: Artefact
+    packs: list[Pack]
+    generation: dict[str, Any]
+    files: dict[str, int]
+    attachments: dict[str, int]
+    producers: dict[str, int]
+    recipients: list[str]
+    previous: dict[str, str] | None = None
+    schema: int = SCHEMA
+    kind: str = KIND
+
+    @property
+    def time(self) -> datetime:
+        """The moment whose data this is."""
+        return time_of(self.id)
+
+    @property
+    def objects(self) -> list[Pack]:
+        """Every object that the set needs, with stored size and hash."""
+        own = [Pack(a.key, a.stored_bytes, a.stored_sha256) for a in (self.database, self.index)]
+        return [*own, *self.packs]
+
+    @property
+    def bytes(self) -> int:
+        """Stored bytes of all its objects, shared ones too."""
+        return sum(item.bytes for item in self.objects)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A set as the bucket has it: its manifest and the hash that its follower states of it."""
+
+    manifest: Manifest
+    sha256: str
+
+
+@dataclass
+class Listing:
+    """All sets of a bucket, oldest first. `unreadable`: id to what is wrong with its manifest."""
+
+    sets: list[Found] = field(default_factory=list)
+    unreadable: dict[str, DamagedError] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> Found | None:
+        """The newest set whose manifest is signed by a trusted key."""
+        return self.sets[-1] if self.sets else None
+
+    def find(self, name: str) -> Found:
+        """A set by its id, or by its beginning. Raises IntentError, or what is wrong with it."""
+        for broken, error in self.unreadable.items():
+            if name and broken.startswith(name):
+                raise error
+        fitting = [item for item in self.sets if item.manifest.id.startswith(name)]
+        if not name or len(fitting) != 1:
+            raise IntentError(
+                f"{len(fitting) or 'no'} sets are called {name!r}",
+                next="`xwiki-stack backup list` has them all",
+            )
+        return fitting[0]
+
+
+def new_id(moment: datetime) -> str:
+    """An id for a set of that moment: sorts by time, and no two runs choose the same."""
+    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def time_of(name: str) -> datetime:
+    """The moment in a set's id. Raises DamagedError for what is no id."""
+    found = _ID.fullmatch(name)
+    try:
+        return datetime.strptime(found[1] if found else "", "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise DamagedError(f"{name!r} is no id of a set") from error
+
+
+def key_of(name: str, part: str = NAME) -> str:
+    """Where a set's own object lies."""
+    return f"{FOLDER}{name}/{part}"
+
+
+def publish(store: Store, manifest: Manifest, key: Ed25519PrivateKey) -> Found:
+    """Make the set exist. The last thing a run writes, and only where nothing is."""
+    content = signature.seal("set", asdict(manifest), key)
+    store.put_new(key_of(manifest.id), content)
+    return Found(manifest, hashlib.sha256(content).hexdigest())
+
+
+def fetch(store: Store, name: str, trusted: Iterable[str], environment: str) -> Found:
+    """A set by its exact id. Raises DamagedError unless a trusted key signed just that set."""
+    key = key_of(name)
+    try:
+        content = store.get(key)
+    except Absent as error:
+        raise DamagedError("there is no manifest, so no set", where=store.key(key)) from error
+    where = store.key(key)
+    body = signature.unseal("set", content, trusted, where)
+    manifest = _read(body, where)
+    if manifest.id != name:
+        raise DamagedError(
+            f"is the manifest of {manifest.id}: it was moved here from another set", where=where
+        )
+    if manifest.environment != environment:
+        raise DamagedError(
+            f"is a set of {manifest.environment}, not of {environment}",
+            where=where,
+            next="correct store.prefix, or name the environment whose sets these are",
+        )
+    return Found(manifest, hashlib.sha256(content).hexdigest())
+
+
+def names(store: Store) -> list[str]:
+    """Ids of all sets that have a manifest, signed or not, oldest first."""
+    found = []
+    for item in store.listed(FOLDER):
+        name, _, part = item.key.removeprefix(FOLDER).partition("/")
+        if part == NAME and _ID.fullmatch(name):
+            found.append(name)
+    return sorted(found)
+
+
+def listing(store: Store, trusted: Iterable[str], environment: str) -> Listing:
+    """All sets, each manifest read and its signature checked."""
+    keys, found = tuple(trusted), Listing()
+    for name in names(store):
+        try:
+            found.sets.append(fetch(store, name, keys, environment))
+        except DamagedError as error:
+            found.unreadable[name] = error
+    return found
+
+
+def chain_breaks(sets: list[Found]) -> Iterator[tuple[str, str]]:
+    """(id, what is wrong) for each set whose statement of its predecessor is not true.
+
+    A predecessor that is gone was pruned; only one that is there can contradict.
+    """
+    by_id = {item.manifest.id: item for item in sets}
+    for item in sets:
+        said = item.manifest.previous
+        before = by_id.get(said["id"]) if said else None
+        if said and before and before.sha256 != said["sha256"]:
+            yield item.manifest.id, f"the manifest of {said['id']} before it was replaced"
+
+
+def _read(body: Any, where: str) -> Manifest:
+    try:
+        if body["schema"] != SCHEMA or body["kind"] != KIND:
+            raise DamagedError(
+                f"has schema {body['schema']!r} of {body['kind']!r}",
+                where=where,
+                allowed=f"{SCHEMA} of {KIND}",
+                next="use the xwiki-stack that made it, or a newer one",
+            )
+        read = dict(body)
+        read["database"], read["index"] = Artefact(**body["database"]), Artefact(**body["index"])
+        read["packs"] = [Pack(**pack) for pack in body["packs"]]
+        manifest = Manifest(**read)
+        home = f"{FOLDER}{manifest.id}/"
+        own = [manifest.database.key, manifest.index.key]
+        if not all(key.startswith(home) for key in own):
+            raise DamagedError("names objects of another set as its own", where=where)
+        if not all(_PACK.fullmatch(pack.key) for pack in manifest.packs):
+            raise DamagedError("names a pack that can be none", where=where)
+        manifest.time  # noqa: B018 - raises for what is no id
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(f"is no manifest: {error}", where=where) from error
+    return manifest

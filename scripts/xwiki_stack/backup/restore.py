@@ -1,0 +1,259 @@
+"""A set brought back: everything is looked at before anything is touched.
+
+The order is the promise: what the target is, what the set is, the whole set opened once, and only
+then the first write. Into an empty target only, so that no restore can destroy what it was called
+to save.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from xwiki_stack import proc
+from xwiki_stack.backup import deadline, files, keyring, manifest, mysql, stream, verify
+from xwiki_stack.backup.config import Config
+from xwiki_stack.backup.manifest import Found, Manifest
+from xwiki_stack.backup.site import rate, size
+from xwiki_stack.backup.store import Store
+from xwiki_stack.errors import DamagedError, IncompleteError, IntentError, RefusedError
+
+Emit = Callable[[str], None]
+
+ALL, DATABASE, FILES = "all", "database", "files"
+
+PROGRESS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was restored, in how many seconds, the whole-set proof included."""
+
+    found: Found
+    seconds: float
+    tables: int
+    files: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be restored: a set's id ("" is the newest), which part, from which environment."""
+
+    set: str = ""
+    part: str = ALL
+    source: str = ""
+
+
+def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
+    """Bring a set into an empty target. Raises the StackError of what stands against it."""
+    began = time.monotonic()
+    store = Store(config)
+    found = choose(config, store, wish)
+    made = found.manifest
+    identities = keyring.openers(config)
+    server = _empty_database(config, made) if wish.part != FILES else None
+    root = _empty_folder(config) if wish.part != DATABASE else None
+    emit(f"set {made.id}: {size(made.bytes)} stored; opening all of it before anything is written")
+    with deadline.within(config.limits.run_minutes):
+        pass_began = time.monotonic()
+        plain = verify.opened(
+            store, made, identities, database=server is not None, content=root is not None
+        )
+        emit(f"opened: {size(plain)}, {rate(plain, time.monotonic() - pass_began)}")
+        tables = _load(store, made, identities, server, emit) if server else 0
+        count = _write(store, made, identities, root, emit) if root else 0
+    return Outcome(found, time.monotonic() - began, tables, count)
+
+
+def choose(config: Config, store: Store, wish: Wish) -> Found:
+    """The set that is wished, if it may come into this environment. Raises RefusedError."""
+    source = wish.source or config.environment
+    if source != config.environment and config.purpose == "prod":
+        raise RefusedError(
+            f"{config.environment} is production: no set of {source} comes into it",
+            next="restore one of its own sets",
+        )
+    listing = manifest.listing(store, config.need_trusted(), source)
+    if wish.set:
+        found = listing.find(wish.set)
+    elif listing.newest:
+        found = listing.newest
+        newer = [name for name in listing.unreadable if name > found.manifest.id]
+        if newer:
+            error = listing.unreadable[newer[-1]]
+            raise DamagedError(
+                f"the newest set is {newer[-1]}, and it cannot be trusted: {error.what}",
+                where=error.where,
+                next=error.next
+                if "of another" in error.what
+                else f"restore an older one by its id, e.g. {found.manifest.id}",
+            )
+    elif listing.unreadable:
+        raise next(iter(listing.unreadable.values()))
+    else:
+        raise IntentError("there is no set", where=store.key(manifest.FOLDER))
+    for name, words in manifest.chain_breaks(listing.sets):
+        said = next(item for item in listing.sets if item.manifest.id == name).manifest.previous
+        if said and said["id"] == found.manifest.id:
+            raise DamagedError(words, where=store.key(manifest.key_of(name)))
+    return found
+
+
+def _empty_database(config: Config, made: Manifest) -> mysql.Server:
+    """The target's server, if it is new enough and holds nothing of the wiki yet."""
+    server, database = mysql.Server(config), config.need_database()
+    facts = server.facts()
+    if mysql.line_of(made.server) > mysql.line_of(facts.version):
+        raise RefusedError(
+            f"the set is from MySQL {made.server}, this server is {facts.version}",
+            where=server.where,
+            next="restore into a server of that line or a newer one",
+        )
+    if unknown := [name for name in made.schemas if name not in database.schemas]:
+        raise RefusedError(
+            f"the set holds schemas that are not named here: {', '.join(unknown)}",
+            where=f"{config.path}: database.schemas",
+            next="name them all, so that it is sure that they are empty",
+        )
+    if count := server.everything():
+        raise RefusedError(
+            f"{', '.join(database.schemas)} hold {count} tables, views or routines already",
+            where=server.where,
+            next="restore into an empty server, or drop these schemas if nobody misses them",
+        )
+    return server
+
+
+def _empty_folder(config: Config) -> Path:
+    """The target's folder, if it holds nothing but what XWiki makes anew."""
+    root = config.need_files()
+    if not root.is_dir():
+        raise RefusedError(
+            f"{root} is no folder", where=f"{config.path}: files.root", next="mount the volume"
+        )
+    held = sorted(item.name for item in root.iterdir() if item.name not in files.SKIPPED)
+    if held:
+        raise RefusedError(
+            f"{root} is not empty: {', '.join(held[:5])}",
+            next="restore into an empty volume, or move these away if nobody misses them",
+        )
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise RefusedError(f"{root} cannot be written", next="mount it writable, with its group")
+    return root
+
+
+def _load(store: Store, made: Manifest, identities: Sequence[Any], server: mysql.Server,
+          emit: Emit) -> int:  # fmt: skip
+    """Load the dump and count what the server has then."""
+    progress = _Progress("database", made.database.plain_bytes, emit)
+    drop = f"drop {', '.join(made.schemas)} and run again"
+    try:
+        with server.loading() as loading:
+
+            def take(plain: bytes) -> None:
+                loading.write(plain)
+                progress.add(len(plain))
+
+            facts = stream.read(store, made.database.key, identities, take)
+            loading.end()
+    except proc.CommandFailed as failed:
+        told = server.failure(failed)
+        raise IncompleteError(f"loading failed: {told.what}", where=told.where, next=drop
+                              ) from failed  # fmt: skip
+    if not files.matches(facts, made.database):
+        raise DamagedError(
+            "is no longer what was opened a moment ago",
+            where=store.key(made.database.key),
+            next=drop,
+        )
+    counted = server.counts(sorted(made.tables))
+    wrong = [name for name, rows in made.tables.items() if counted.get(name) != rows]
+    if wrong:
+        raise IncompleteError(
+            f"{len(wrong)} tables have other counts than the set: {wrong[0]} has"
+            f" {counted.get(wrong[0])} rows instead of {made.tables[wrong[0]]}",
+            where=server.where,
+            next=f"see that nothing else writes there, then {drop}",
+        )
+    emit(f"database: {len(counted)} tables, {sum(counted.values())} rows, as the set states")
+    return len(counted)
+
+
+def _write(store: Store, made: Manifest, identities: Sequence[Any], root: Path, emit: Emit) -> int:
+    """Write all files, each checked against its size and hash and brought to the disk."""
+    index = verify.index_of(store, made, identities)
+    entries = list(index.entries.values())
+    folders = [entry for entry in entries if entry.kind == files.FOLDER]
+    for entry in folders:
+        (root / entry.path).mkdir(exist_ok=entry.path in files.SKIPPED)
+    progress = _Progress("files", made.files["bytes"], emit)
+    for number, packed in enumerate(index.packs):
+        held = [entry for entry in entries if entry.pack == number]
+        files.extract(store, packed, held, identities, lambda entry: _File(root, entry, progress))
+    for entry in entries:
+        if entry.kind == files.FILE and entry.pack < 0:
+            _File(root, entry, progress).close(whole=True)
+    # Links last: nothing is written through them. Folders' times and modes after their files.
+    for entry in entries:
+        if entry.kind == files.LINK:
+            (root / entry.path).symlink_to(entry.target)
+    for entry in reversed(folders):
+        (root / entry.path).chmod(entry.mode)
+        os.utime(root / entry.path, ns=(entry.mtime, entry.mtime))
+        _sync_folder(root / entry.path)
+    _sync_folder(root)
+    count = sum(entry.kind == files.FILE for entry in entries)
+    emit(f"files: {count} with {size(progress.done)}, each with the hash that the set states")
+    return count
+
+
+class _File(files.Sink):
+    """A file that is written where none is."""
+
+    def __init__(self, root: Path, entry: files.Entry, progress: "_Progress") -> None:
+        self._path, self._entry, self._progress = root / entry.path, entry, progress
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        self._file: IO[bytes] = os.fdopen(os.open(self._path, flags, 0o600), "wb")
+
+    def write(self, data: bytes) -> None:
+        """Take bytes."""
+        self._file.write(data)
+        self._progress.add(len(data))
+
+    def close(self, *, whole: bool) -> None:
+        """Bring them to the disk, with mode and time; a part of a file does not stay."""
+        with self._file as file:
+            if not whole:
+                self._path.unlink()
+                return
+            file.flush()
+            os.fchmod(file.fileno(), self._entry.mode)
+            os.utime(file.fileno(), ns=(self._entry.mtime, self._entry.mtime))
+            os.fsync(file.fileno())
+
+
+class _Progress:
+    """Says now and then how far it is, and how fast."""
+
+    def __init__(self, what: str, total: int, emit: Emit) -> None:
+        self._what, self._total, self._emit = what, total, emit
+        self.done = 0
+        self._began = self._spoke = time.monotonic()
+
+    def add(self, count: int) -> None:
+        self.done += count
+        now = time.monotonic()
+        if now - self._spoke >= PROGRESS_SECONDS:
+            self._spoke = now
+            speed = rate(self.done, now - self._began)
+            self._emit(f"{self._what}: {size(self.done)} of {size(self._total)}, {speed}")
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,101 @@
+"""A MySQL server, an S3 server and wikis between them; the first two are shared by all tests."""
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.backups.s3 import S3
+from tests.backups.wiki import Server, Wiki, take_programs
+from tests.contract.conftest import host, mysql_image
+from tests.contract.containers import Host
+from xwiki_stack import proc
+from xwiki_stack.backup import site
+
+__all__ = ["host", "mysql_image"]
+
+
+@pytest.fixture(scope="package")
+def server(
+    host: Host, mysql_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A real MySQL with a binary log, reached on a port of 127.0.0.1."""
+    password = secrets.token_hex(12)
+    container = host.start(
+        "backups",
+        mysql_image,
+        "--character-set-server=utf8mb4",
+        "--collation-server=utf8mb4_bin",
+        "--gtid-mode=ON",
+        "--enforce-gtid-consistency=ON",
+        "--log-bin=binlog",
+        "--server-id=1",
+        "--skip-mysqlx",
+        "--skip-performance-schema",
+        "--innodb-flush-log-at-trx-commit=2",
+        "--sync-binlog=0",
+        "--secure-file-priv=NULL",
+        env={"MYSQL_ROOT_PASSWORD": password},
+        options=["--tmpfs", "/var/run/mysqld:mode=1777", "--publish", "127.0.0.1::3306"],
+    )
+    asked = proc.run(container.engine.docker("port", container.name, "3306/tcp")).out
+    programs = take_programs(host, mysql_image, tmp_path_factory.mktemp("client"))
+    made = Server(container, password, int(asked.split()[0].rpartition(":")[2]), programs)
+    deadline = time.monotonic() + 180
+    while True:
+        try:
+            # Over TCP, where the entrypoint's first server does not listen.
+            made.sql("SELECT 1")
+            break
+        except proc.CommandFailed:
+            late = time.monotonic() > deadline or not container.state()["Running"]
+            assert not late, container.logs()[-3000:]
+            time.sleep(0.3)
+    yield made
+
+
+@pytest.fixture(scope="package")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server."""
+    served = S3(tmp_path_factory.mktemp("s3"))
+    served.start()
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def make(server: Server, s3: S3, tmp_path: Path) -> Iterator[Callable[..., Wiki]]:
+    """Makes wikis that end with the test, schema, account and all."""
+    made: list[Wiki] = []
+
+    def begin(**options: Any) -> Wiki:
+        name = f"wiki_{secrets.token_hex(4)}"
+        wiki = Wiki(server, s3, tmp_path / name, name, **options)
+        made.append(wiki)
+        return wiki
+
+    yield begin
+    for wiki in made:
+        server.sql(f"DROP DATABASE IF EXISTS `{wiki.schema}`; DROP USER IF EXISTS {wiki.user}")
+
+
+@pytest.fixture
+def wiki(make: Callable[..., Wiki]) -> Wiki:
+    """A wiki with pages, attachments and rows that look like dumps."""
+    made = make()
+    made.create()
+    made.fill()
+    return made
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No credentials and no proxies of this machine have a part in it; looking again is quick."""
+    monkeypatch.setattr(site, "LOOP_SECONDS", 0.05)
+    for name in [*os.environ]:
+        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)

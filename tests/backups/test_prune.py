@@ -1,0 +1,83 @@
+"""Prune on a real store: what goes, what stays, and listings of more than one page."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.backups.test_sets import later, run, silent
+from tests.backups.wiki import Wiki, command
+from xwiki_stack.backup import restore, retention
+from xwiki_stack.errors import RefusedError
+
+FEW = {"opened": 1, "last": 1, "daily": 0, "weekly": 0, "monthly": 0}
+
+
+def age(path: Path, hours: float) -> None:
+    """Make an object older by the store's own time."""
+    os.utime(path, (time.time() - hours * 3600,) * 2)
+
+
+def test_sets_go_with_their_objects_and_shared_packs_stay(wiki: Wiki) -> None:
+    first = run(wiki).manifest
+    later()
+    second = run(wiki, limits__generationSets=1).manifest
+    later()
+    wiki.write("store/new", b"new")
+    third = run(wiki).manifest
+    assert {pack.key for pack in second.packs} < {pack.key for pack in third.packs}
+    for key in wiki.keys(""):
+        age(wiki.objects / key, hours=49)
+    known = wiki.loaded(retention=FEW)
+    with pytest.raises(RefusedError, match="is not proven intact"):
+        retention.prune(known, silent, apply=True)
+    assert command(wiki, "verify", "--opened").code == 0
+    lines: list[str] = []
+    shown = retention.prune(known, lines.append, apply=False)
+    assert shown.plan.drop == (first.id,)
+    assert shown.plan.held_back == 1
+    assert wiki.sets() == [first.id, second.id, third.id], "only said, not done"
+    outcome = retention.prune(known, silent, apply=True)
+    assert outcome.plan == shown.plan
+    assert wiki.sets() == [second.id, third.id]
+    assert not [key for key in wiki.keys("") if first.id in key]
+    assert not {pack.key for pack in first.packs} & set(wiki.keys("packs/"))
+    later()
+    assert retention.prune(known, silent, apply=True).plan.drop == (second.id,)
+    assert {pack.key for pack in third.packs} == set(wiki.keys("packs/"))
+    wiki.destroy()
+    assert restore.restore(wiki.loaded(account="root"), restore.Wish(), silent).files == 11
+
+
+def test_orphans_beyond_the_first_page_go_and_young_ones_stay(wiki: Wiki) -> None:
+    run(wiki)
+    folder = wiki.objects / "packs" / "0000"
+    folder.mkdir(parents=True)
+    for number in range(2300):
+        path = folder / f"{number:032x}"
+        path.write_bytes(b"lost")
+        if number % 2:
+            age(path, hours=50)
+    half = wiki.objects / "sets/site/20200101T000000Z-00000000/db.sql.zst.age"
+    half.parent.mkdir()
+    half.write_bytes(b"half a set")
+    age(half, hours=50)
+    assert command(wiki, "verify", "--opened").code == 0
+    known = wiki.loaded(retention=FEW)
+    assert len(retention.prune(known, silent, apply=False).orphans) == 1151
+    assert len(retention.prune(known, silent, apply=True).orphans) == 1151
+    assert len(wiki.keys("packs/0000")) == 1150
+    assert len(wiki.sets()) == 1
+    assert command(wiki, "verify", "--opened").code == 0
+
+
+def test_a_manifest_that_cannot_be_read_stops_prune(wiki: Wiki) -> None:
+    made = run(wiki).manifest
+    assert command(wiki, "verify", "--opened").code == 0
+    later()
+    run(wiki)
+    path = wiki.objects / f"sets/site/{made.id}/manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"rows":5', b'"rows":4'))
+    with pytest.raises(RefusedError, match="cannot be trusted"):
+        retention.prune(wiki.loaded(retention=FEW), silent, apply=True)
