@@ -2,7 +2,6 @@
 
 GROUPS = {
     "tests/backups/": "backups",
-    "tests/backups/": "backups",
     "tests/contract/": "images",
     "tests/e2e/test_broken_states.py": "broken states",
     "tests/e2e/test_nodes.py": "two nodes",

@@ -28,9 +28,12 @@ OCTETS = "application/octet-stream"
 FLAVOR = "org.xwiki.platform:xwiki-platform-distribution-flavor-mainwiki"
 SMALL_HEAP = 64
 
-# Seconds, of the STANDIN_ variables of these names; what is not delayed takes less on any machine.
-DEPLOY_DELAY, INIT_DELAY, FIRST_BOOT_DELAY, DATABASE_HANG = 6, 5, 5, 3
+# Seconds, of the STANDIN_ variables of these names; what is not delayed takes one or two, and less
+# than these on any machine.
+DEPLOY_DELAY, INIT_DELAY, FIRST_BOOT_DELAY, DATABASE_HANG = 10, 10, 10, 3
 SECONDS_BETWEEN_TRIES = 3
+JITTER = 0.5
+"""Seconds: the engine stamps a line when it reads it, not when it was said."""
 TRUNCATED = 300
 """Bytes: STANDIN_EXPORT_TRUNCATE."""
 
@@ -137,15 +140,15 @@ def test_a_long_deployment_holds_requests_on_an_open_port(
         ends = [wiki.container.times(words)[-1] for words in ("Initializing Proto", "maximum heap")]
         return ends[1] - ends[0]
 
-    assert deployed(faulty) >= DEPLOY_DELAY > deployed(maker)
+    assert deployed(faulty) >= DEPLOY_DELAY - JITTER > deployed(maker)
 
 
 def test_delays_lengthen_what_they_name_and_nothing_else(faulty: Wiki, maker: Wiki) -> None:
     maker.container.do("stop")
     maker.start_over()
     (slow,), (first, second) = initialised(faulty), initialised(maker)
-    assert slow >= INIT_DELAY > second
-    assert first >= FIRST_BOOT_DELAY > second
+    assert slow >= INIT_DELAY - JITTER > second
+    assert first >= FIRST_BOOT_DELAY - JITTER > second
 
 
 def test_a_slow_start_shows_the_initialising_page(faulty: Wiki) -> None:
@@ -300,7 +303,7 @@ def test_an_unreachable_database_is_given_up_after_the_tries(
     assert wiki.wait() == 500
     (tried,) = wiki.container.times("the database does not answer yet")
     (failed,) = wiki.container.times("initialising failed")
-    assert failed - tried >= SECONDS_BETWEEN_TRIES
+    assert failed - tried >= SECONDS_BETWEEN_TRIES - JITTER
 
 
 def test_a_page_hangs_without_its_database(faulty: Wiki, hardened: Wiki) -> None:

@@ -123,13 +123,12 @@ def of_job(pod: Manifest) -> bool:
 
 
 @pytest.fixture(scope="session")
-def bed() -> Iterator[Bed]:
+def bed() -> Bed:
     """The session's cluster, made if absent; `make test` deletes it when all workers are done."""
     steps.execute(cluster.prepare(suite.config()), print)
     os.environ.update(cluster.environment(suite.CLUSTER))
     kubeconfig = cluster.kubeconfig(suite.CLUSTER)
-    yield Bed(suite.CLUSTER, kubeconfig, Kube(kubeconfig))
-    portforward.stop(suite.CLUSTER)
+    return Bed(suite.CLUSTER, kubeconfig, Kube(kubeconfig))
 
 
 @pytest.fixture(scope="session")
@@ -144,16 +143,18 @@ def _connected(kube_cluster: object) -> None:
 
 
 @pytest.fixture(scope="session")
-def wiki(bed: Bed, enforcement: None) -> Wiki:
+def wiki(bed: Bed, enforcement: None) -> Iterator[Wiki]:
     """The shared wiki, brought up as a user does."""
     answer = bed.cli("up", "--port", str(WIKI_PORT))
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    return Wiki(
+    yield Wiki(
         bed.kube,
         up.state("local", bed.name).namespace,
         f"http://{portforward.ADDRESS}:{WIKI_PORT}",
         report=answer.stdout,
     )
+    # Here, not with the cluster: other workers are done with that earlier.
+    portforward.stop(suite.CLUSTER)
 
 
 @pytest.fixture
