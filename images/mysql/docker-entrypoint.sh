@@ -16,6 +16,8 @@ from_file() {
     [[ -n ${!name:-} && -n ${!file:-} ]] && fail "both $name and $file are set"
     [[ -n ${!file:-} ]] && printf -v "$name" '%s' "$(<"${!file}")"
     export "${name?}"
+    # The entrypoint passes here again, as another user.
+    unset "$file"
 }
 
 text() {
@@ -63,13 +65,19 @@ initialise() {
 
 [[ ${1:-} == -* ]] && set -- mysqld "$@"
 [[ ${1:-} == mysqld ]] || exec "$@"
+# A question about the server needs neither data nor passwords.
+for word; do
+    case $word in --version | -V | --help | '-?' | --print-defaults) exec "$@" ;; esac
+done
 
 for name in MYSQL_ROOT_PASSWORD MYSQL_ROOT_HOST MYSQL_DATABASE MYSQL_USER MYSQL_PASSWORD; do
     from_file "$name"
 done
 socket=/var/run/mysqld/mysqld.sock
 if [[ $(id -u) == 0 ]]; then
-    chown 999:999 /var/lib/mysql /var/run/mysqld
+    # The last: where the server lets SQL read and write files; without it it does not start.
+    mkdir -p /var/run/mysqld /var/lib/mysql-files
+    chown 999:999 /var/lib/mysql /var/run/mysqld /var/lib/mysql-files
     exec setpriv --reuid=999 --regid=999 --clear-groups "$0" "$@"
 fi
 [[ -d /var/lib/mysql/mysql ]] || initialise "$@"

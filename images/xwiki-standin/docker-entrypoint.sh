@@ -75,8 +75,6 @@ setting DB_PORT ''
 setting JDBC_PARAMS '?useSSL=false&amp;connectionTimeZone=LOCAL&amp;allowPublicKeyRetrieval=true'
 setting SOLR_BASE_URL ''
 setting CONTEXT_PATH ROOT
-setting JAVA_OPTS ''
-setting CATALINA_TMPDIR /usr/local/xwiki/data/tmp
 
 readonly data=/usr/local/xwiki/data
 readonly webinf=webapps/$CONTEXT_PATH/WEB-INF
@@ -92,6 +90,9 @@ if [[ ! -e $marker ]]; then
 else
     overrides
 fi
+# Tomcat's own two: no file stands for them.
+JAVA_OPTS=${JAVA_OPTS:-}
+CATALINA_TMPDIR=${CATALINA_TMPDIR:-$data/tmp}
 java_option '-Xmx[0-9]' -Xmx1024m
 java_option ALLOW_ENCODED_SLASH -Dorg.apache.tomcat.util.buf.UDecoder.ALLOW_ENCODED_SLASH=true
 java_option ALLOW_BACKSLASH -Dorg.apache.catalina.connector.CoyoteAdapter.ALLOW_BACKSLASH=true

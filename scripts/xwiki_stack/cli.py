@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     try:
         with _interruptible():
+            # kubectl and helm keep theirs with ours, not in the user's home.
+            os.environ.setdefault("KUBECACHEDIR", str(repo.cache() / "kube"))
             arguments = _parser().parse_args(argv)
             return int(arguments.verb(arguments) or 0)
     except StackError as error:

@@ -283,4 +283,4 @@ def _tag(version: str, digest: str | None) -> str:
 
 
 def _present(path: Path) -> str:
-    return path.read_text() if path.is_file() else ""
+    return path.read_text(errors="replace") if path.is_file() else ""

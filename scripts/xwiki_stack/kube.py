@@ -17,6 +17,7 @@ from kubernetes.dynamic.exceptions import (
 )
 from urllib3.exceptions import HTTPError
 
+from xwiki_stack import repo
 from xwiki_stack.errors import IntentError, StackError, UnhealthyError
 
 Manifest = dict[str, Any]
@@ -40,7 +41,7 @@ class Kube:
         client = _client(kubeconfig, context)
         with _explained():
             self._core = kubernetes.client.CoreV1Api(client)
-            self._dynamic = _Dynamic(client)  # type: ignore[no-untyped-call]
+            self._dynamic = _Dynamic(client, cache_file=_discovered(client.configuration.host))  # type: ignore[no-untyped-call]
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Manifest | None:
         """One object, or None if there is no such object."""
@@ -183,6 +184,13 @@ _VERSIONS = {
     "StatefulSet": "apps/v1",
     "StorageClass": "storage.k8s.io/v1",
 }
+
+
+def _discovered(server: str) -> str:
+    """Where the library keeps what kinds a server knows; by itself it would litter /tmp."""
+    folder = repo.cache() / "kube"
+    folder.mkdir(parents=True, exist_ok=True)
+    return str(folder / f"kinds-{repo.digest(server)}.json")
 
 
 def silent() -> UnhealthyError:

@@ -260,6 +260,7 @@ def install_system_packages(emit: Emit, ask: Ask, cluster_name: str = "") -> Non
     missing = cluster.system_packages(cluster_name)
     if not missing:
         return
+    emit(f"Images are {cluster.describe_bed(cluster_name)}")
     emit("About to install with apt-get: " + " ".join(missing))
     if not ask("Go on?"):
         raise RefusedError("nothing was installed", next="answer y, or set YES=1")

@@ -1,9 +1,12 @@
-"""Containers for tests of images: started by the docker client, ended with the test run."""
+"""Containers for tests of images: started by the docker client, ended with their tests."""
 
 import json
 import os
+import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +29,33 @@ class Container:
         argv = self.engine.docker("exec", "--interactive", *options, self.name, *words)
         return proc.run(argv, stdin=stdin, env=env, timeout=300).out
 
+    def until(
+        self, *words: str, env: Mapping[str, str] | None = None, seconds: float = 180
+    ) -> None:
+        """Run a command inside until it succeeds.
+
+        Raises AssertionError, with what the container said, once it has ended or time is up.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.state()["Running"]:
+            try:
+                self.execute(*words, env=env)
+            except proc.CommandFailed:
+                time.sleep(0.2)
+            else:
+                return
+        raise AssertionError(f"`{words[0]}` never succeeded\n{self.logs()[-3000:]}")
+
     def logs(self) -> str:
         """Both outputs so far."""
         said = proc.run(self.engine.docker("logs", self.name))
         return said.out + said.err
+
+    def times(self, words: str) -> list[float]:
+        """When each line that holds the words was said, in seconds of the engine's clock."""
+        said = proc.run(self.engine.docker("logs", "--timestamps", self.name))
+        lines = [line for line in (said.out + said.err).splitlines() if words in line]
+        return sorted(datetime.fromisoformat(line.split()[0]).timestamp() for line in lines)
 
     def address(self) -> str:
         """http://127.0.0.1:PORT of its published port; another one after every start."""
@@ -46,6 +72,11 @@ class Container:
         """A verb of the docker client: stop, start, kill."""
         proc.run(self.engine.docker(verb, *options, self.name), timeout=120)
 
+    def remove(self) -> None:
+        """End it and drop it with its own volumes; nothing happens where it is gone already."""
+        argv = self.engine.docker("rm", "--force", "--volumes", self.name)
+        proc.run(argv, check=False)
+
 
 @dataclass(frozen=True)
 class Host:
@@ -54,17 +85,37 @@ class Host:
     engine: Engine
     network: str = field(default_factory=lambda: f"xwiki-stack-contract-{os.getpid()}")
     started: list[Container] = field(default_factory=list)
+    volumes: list[str] = field(default_factory=list)
 
     def open(self) -> None:
         """Make the network."""
         proc.run(self.engine.docker("network", "create", self.network))
 
     def close(self) -> None:
-        """Remove the containers, with their volumes, and the network."""
+        """Remove the containers that are left, the volumes and the network."""
         for container in self.started:
-            argv = self.engine.docker("rm", "--force", "--volumes", container.name)
-            proc.run(argv, check=False)
+            container.remove()
+        for volume in self.volumes:
+            proc.run(self.engine.docker("volume", "rm", volume), check=False)
         proc.run(self.engine.docker("network", "rm", self.network), check=False)
+
+    def obtain(self, image: str) -> None:
+        """Pull an image unless the engine has it."""
+        if not self.engine.has_image(image):
+            proc.run(self.engine.docker("pull", image), timeout=1800)
+
+    def volume(self, image: str, path: str) -> str:
+        """Make a volume that any user may write, as one with fsGroup is for a pod; give its name.
+
+        Holds what the image has at the path, as the volume of a container would.
+        """
+        name = f"{self.network}-{len(self.volumes)}"
+        proc.run(self.engine.docker("volume", "create", name))
+        self.volumes.append(name)
+        options = ["-v", f"{name}:{path}"]
+        opened = self.once(image, "chmod", "-R", "a+rwX", path, options=options)
+        assert opened.code == 0, opened.err
+        return name
 
     def start(
         self, name: str, image: str, *words: str, env: Mapping[str, str], options: Sequence[str]
@@ -83,16 +134,30 @@ class Host:
         *words: str,
         env: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        network: str = "none",
+        stdin: str | None = None,
+        seconds: float = 1200,
     ) -> proc.Result:
-        """Run a container to its end; its exit code may be any."""
-        argv = self._run(image, words, env or {}, ["--rm", "--network", "none", *options])
-        return proc.run(argv, check=False, timeout=1200, env=env)
+        """Run a container to its end; its exit code may be any.
 
-    def copy(self, image: str, source: str, target: Path) -> None:
-        """Copy a file out of an image."""
+        Raises MachineError where it does not end in time; it is gone then, too.
+        """
+        container = Container(self.engine, f"{self.network}-{secrets.token_hex(4)}")
+        place = ["--rm", "--name", container.name, "--network", network]
+        place += ["--interactive"] if stdin else []
+        argv = self._run(image, words, env or {}, [*place, *options])
+        try:
+            return proc.run(argv, check=False, timeout=seconds, env=env, stdin=stdin)
+        except BaseException:
+            container.remove()
+            raise
+
+    def copy(self, image: str, sources: Sequence[str], target: Path) -> None:
+        """Copy files out of an image into a folder."""
         created = proc.run(self.engine.docker("create", image)).out.strip()
         try:
-            proc.run(self.engine.docker("cp", f"{created}:{source}", target))
+            for source in sources:
+                proc.run(self.engine.docker("cp", f"{created}:{source}", target))
         finally:
             proc.run(self.engine.docker("rm", "--volumes", created))
 

@@ -4,16 +4,19 @@ The same tests run on the real image (`XWIKI_IMAGE=docker.io/library/xwiki:<tag>
 stand-in. Facts: the documentation of XWiki's image and what its entrypoint was seen to do.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.contract.conftest import CONFIGURATION, WEB_INF, open_folder
+from tests.contract.conftest import CONFIGURATION, UNPRIVILEGED, WEB_INF, Hardening
 from tests.contract.containers import Host
+from tests.contract.wiki import VOLUME
 from xwiki_stack import proc
 
-pytestmark = pytest.mark.contract
+# None of these tests needs the server; it starts while they run, for those that come next.
+pytestmark = pytest.mark.usefixtures("starting_server")
 
 SHOW = f"""#!/bin/bash
 echo "arguments: $*"
@@ -35,7 +38,7 @@ def test_the_image_serves_http_alone_and_keeps_its_data_on_one_volume(
     config = host.inspect(xwiki_image)
     assert config.get("User", "") in ("", "root", "0")
     assert list(config["ExposedPorts"]) == ["8080/tcp"]
-    assert list(config["Volumes"]) == ["/usr/local/xwiki"]
+    assert list(config["Volumes"]) == [VOLUME]
     assert config["WorkingDir"] == "/usr/local/tomcat"
     assert [Path(word).name for word in config["Entrypoint"]] == ["docker-entrypoint.sh"]
     assert config["Cmd"] == ["xwiki"]
@@ -69,7 +72,19 @@ def test_the_configuration_holds_the_placeholders(host: Host, xwiki_image: str) 
     )
 
 
-@pytest.fixture(scope="session")
+SPY = f"""
+show() {{ stat --format='scratch %a' {VOLUME}/data/tmp/* 1>&2 2>/dev/null || true; }}
+export -f show
+for name in sed cat cp mv rm; do
+    eval "$name() {{ show; command $name \\"\\$@\\"; }}"
+    export -f "$name"
+done
+exec docker-entrypoint.sh xwiki
+"""
+"""Starts the entrypoint with commands that first show the modes of what lies in data/tmp."""
+
+
+@pytest.fixture(scope="package")
 def configure(host: Host, xwiki_image: str, tmp_path_factory: pytest.TempPathFactory) -> Configure:
     """Runs the entrypoint with Tomcat's starter replaced by one that shows what it was given."""
     shown = tmp_path_factory.mktemp("starter") / "catalina.sh"
@@ -129,11 +144,30 @@ def test_a_literal_heap_is_kept_and_a_percentage_is_not_enough(configure: Config
     assert "-Xmx1024m" in configure(JAVA_OPTS="-XX:MaxRAMPercentage=70").out
 
 
-def test_a_setting_may_come_from_a_file(configure: Configure, tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("fromfile\n")
-    mount = ("-v", f"{tmp_path}:/run/secrets:ro")
-    said = configure(options=mount, DB_PASSWORD_FILE="/run/secrets/password")
+def test_every_setting_may_come_from_a_file(configure: Configure, tmp_path: Path) -> None:
+    given = {
+        "DB_USER": "writer",
+        "DB_PASSWORD": "fromfile",
+        "DB_DATABASE": "pages",
+        "DB_HOST": "elsewhere",
+        "DB_PORT": "3307",
+        "JDBC_PARAMS": "?x=y",
+        "SOLR_BASE_URL": "http://solr:8983/solr",
+        "CONTEXT_PATH": "wiki",
+    }
+    for name, value in given.items():
+        (tmp_path / name).write_text(f"{value}\n")
+    env = {f"{name}_FILE": f"/run/secrets/{name}" for name in given}
+    said = configure(options=("-v", f"{tmp_path}:/run/secrets:ro"), **env)
+    assert said.code == 0, said.err
+    assert "jdbc:mysql://elsewhere:3307/pages?x=y<" in said.out
+    assert ">writer<" in said.out
     assert ">fromfile<" in said.out
+    assert {
+        "xwiki.db=pages",
+        "xwiki.webapppath=wiki",
+        "solr.remote.baseURL=http://solr:8983/solr",
+    } <= set(said.out.splitlines())
 
 
 def test_a_setting_and_its_file_exclude_each_other(configure: Configure) -> None:
@@ -146,14 +180,38 @@ def test_a_password_with_a_space_is_refused(configure: Configure) -> None:
     assert configure(DB_PASSWORD="two words").code == 1
 
 
-def test_files_in_the_permanent_directory_beat_settings(
+@pytest.mark.parametrize("name", CONFIGURATION)
+def test_a_file_in_the_permanent_directory_beats_settings(
+    name: str, configure: Configure, tmp_path: Path
+) -> None:
+    settings = {
+        "hibernate.cfg.xml": "jdbc:mysql://elsewhere/pages?",
+        "xwiki.cfg": "xwiki.db=pages",
+        "xwiki.properties": "solr.type=remote",
+    }
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).write_text("# mine alone\n")
+    options = ("-v", f"{tmp_path}:{VOLUME}")
+    said = configure(
+        options=options, DB_HOST="elsewhere", DB_DATABASE="pages", SOLR_BASE_URL="http://solr"
+    )
+    assert said.code == 0, said.err
+    assert said.out.count("# mine alone") == 1
+    assert {file for file, text in settings.items() if text not in said.out} == {name}
+
+
+def test_what_it_writes_on_the_way_is_for_its_own_eyes(configure: Configure) -> None:
+    said = configure("bash", "-c", SPY)
+    assert said.code == 0, said.err
+    assert set(re.findall("^scratch .*$", said.err, re.M)) == {"scratch 600"}
+
+
+def test_a_read_only_permanent_directory_ends_the_start(
     configure: Configure, tmp_path: Path
 ) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "hibernate.cfg.xml").write_text("<mine/>\n")
-    said = configure(options=("-v", f"{tmp_path}:/usr/local/xwiki"), DB_HOST="elsewhere")
-    assert "<mine/>" in said.out
-    assert "elsewhere" not in said.out
+    said = configure(options=("-v", f"{tmp_path}:{VOLUME}:ro"))
+    assert said.code == 1
+    assert "Read-only file system" in said.err
 
 
 def test_a_second_start_on_the_same_files_ignores_a_new_password(configure: Configure) -> None:
@@ -168,26 +226,24 @@ def test_the_temporary_folder_is_made_anew_and_cannot_be_a_mount(
 ) -> None:
     (tmp_path / "data" / "tmp").mkdir(parents=True)
     (tmp_path / "data" / "tmp" / "leftover").touch()
-    mount = ("-v", f"{tmp_path}:/usr/local/xwiki")
+    mount = ("-v", f"{tmp_path}:{VOLUME}")
     assert configure(options=mount).code == 0
     assert not (tmp_path / "data" / "tmp" / "leftover").exists()
     assert (tmp_path / "data" / "logs").is_dir()
-    assert configure(options=(*mount, "--tmpfs", "/usr/local/xwiki/data/tmp")).code == 1
+    assert configure(options=(*mount, "--tmpfs", f"{VOLUME}/data/tmp")).code == 1
 
 
 def test_a_read_only_root_needs_writable_copies_of_the_configuration(
-    configure: Configure,
-    hardening: Callable[..., list[str]],
-    tmp_path_factory: pytest.TempPathFactory,
+    configure: Configure, host: Host, xwiki_image: str, hardening: Hardening
 ) -> None:
-    data = ("-v", f"{open_folder(tmp_path_factory, 'data')}:/usr/local/xwiki")
-    bare = configure(options=("--read-only", "--user", "10001", *data))
+    data = ("-v", f"{host.volume(xwiki_image, VOLUME)}:{VOLUME}")
+    bare = configure(options=(*UNPRIVILEGED, *data))
     assert bare.code == 1
     assert "Read-only file system" in bare.err
-    said = configure(options=(*hardening(), *data), DB_HOST="elsewhere")
+    said = configure(options=tuple(hardening()), DB_HOST="elsewhere")
     assert said.code == 0, said.err
     assert "jdbc:mysql://elsewhere/xwiki" in said.out
-    moved = configure(options=(*hardening(), *data), CONTEXT_PATH="wiki")
+    moved = configure(options=tuple(hardening()), CONTEXT_PATH="wiki")
     assert moved.code == 1
 
 

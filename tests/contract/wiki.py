@@ -3,8 +3,9 @@
 import io
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
@@ -15,6 +16,7 @@ from tests.contract.containers import Container
 SPACES = "/rest/wikis/xwiki/spaces"
 SUPERADMIN = ("superadmin", "Superadmin7password")
 NAMESPACE = "http://www.xwiki.org"
+VOLUME = "/usr/local/xwiki"
 
 PATIENCE = 900.0
 """Seconds for a wiki to start: the real image may take minutes for it."""
@@ -50,17 +52,52 @@ class Schema:
         words = ["mysqldump", "--user=root", "--no-tablespaces", "--hex-blob", self.name]
         return self.server.execute(*words, env={"MYSQL_PWD": self.root})
 
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Let the wiki's account in no more, for a while.
+
+        The server answers, and at once: no name is looked up and nothing times out, as may happen
+        where the whole server is gone.
+        """
+        self.query(f"ALTER USER {self.name} ACCOUNT LOCK")
+        mine = f"SELECT ID FROM information_schema.PROCESSLIST WHERE USER = '{self.name}'"
+        for number in self.query(mine):
+            self.query(f"KILL {number}")
+        try:
+            yield
+        finally:
+            self.query(f"ALTER USER {self.name} ACCOUNT UNLOCK")
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One start of a wiki: the seconds until /rest answered, and what was seen meanwhile.
+
+    `pages`: what /bin/view answered at each look, where /rest was held right after it.
+    """
+
+    seconds: float
+    pages: tuple[int, ...]
+
 
 @dataclass
 class Wiki:
-    """A wiki in a container. `seen`: what /bin/view answered until /rest did."""
+    """A wiki in a container. `began`: when its container was started, by this machine's clock."""
 
     container: Container
     schema: Schema
-    files: Path
+    began: float
     url: str = ""
-    seen: set[int] = field(default_factory=set)
-    held: bool = False
+    boots: list[Boot] = field(default_factory=list)
+
+    def read(self, path: str) -> str:
+        """A text file on its volume. Raises CommandFailed where there is none."""
+        return self.container.execute("cat", f"{VOLUME}/{path}")
+
+    def stored(self, words: str) -> list[str]:
+        """The paths of attachments that hold the words; CommandFailed where none does."""
+        look = ["grep", "--recursive", "--files-with-matches", "--fixed-strings", words]
+        return self.container.execute(*look, f"{VOLUME}/data/store/file").splitlines()
 
     def request(
         self,
@@ -86,33 +123,42 @@ class Wiki:
         )
 
     def start_over(self) -> None:
-        """Read the address anew, after a start of the container, and wait for the wiki."""
+        """Start its container again and wait for the wiki."""
+        self.began = time.monotonic()
+        self.container.do("start")
         self.url = self.container.address()
         self.wait()
 
     def wait(self, seconds: float = PATIENCE) -> int:
         """Wait until /rest answers; give its status. Says why when it does not."""
         deadline, patience = time.monotonic() + seconds, 0.5
+        pages = []
         while time.monotonic() < deadline:
             try:
-                page = self.request("GET", "/bin/view/Main/", user=None, timeout=30).status_code
+                page = self.request("GET", "/bin/view/Main/", user=None).status_code
                 try:
-                    return self.request("GET", "/rest", user=None, timeout=patience).status_code
+                    status = self.request("GET", "/rest", user=None, timeout=patience).status_code
                 except requests.ReadTimeout:
-                    self.seen.add(page)
-                    self.held, patience = True, min(2 * patience, 30)
+                    pages.append(page)
+                    patience = min(2 * patience, 30)
+                else:
+                    self.boots.append(Boot(time.monotonic() - self.began, tuple(pages)))
+                    return status
             except (requests.ConnectionError, requests.ReadTimeout):
                 assert self.container.state()["Running"], self.container.logs()[-3000:]
                 time.sleep(0.1)
         raise AssertionError(f"no answer within {seconds:.0f} s\n{self.container.logs()[-3000:]}")
 
-    def put(self, path: str, title: str, content: str) -> requests.Response:
+    def put(
+        self, path: str, title: str, content: str, user: tuple[str, str] = SUPERADMIN
+    ) -> requests.Response:
         """Write a page; `path` below the spaces: /Space/pages/Page."""
         text = (
             f'<page xmlns="{NAMESPACE}"><title>{escape(title)}</title>'
             f"<content>{escape(content)}</content></page>"
         )
-        return self.request("PUT", SPACES + path, body=text.encode(), kind="application/xml")
+        kind = "application/xml"
+        return self.request("PUT", SPACES + path, user=user, body=text.encode(), kind=kind)
 
     def get(self, path: str, user: tuple[str, str] | None = SUPERADMIN) -> requests.Response:
         """Read below the spaces."""

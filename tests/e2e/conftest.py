@@ -125,7 +125,7 @@ def of_job(pod: Manifest) -> bool:
 @pytest.fixture(scope="session")
 def bed() -> Iterator[Bed]:
     """The session's cluster, made if absent; `make test` deletes it when all workers are done."""
-    steps.execute(cluster.prepare(cluster.Config(name=suite.CLUSTER, extras=True)), print)
+    steps.execute(cluster.prepare(suite.config()), print)
     os.environ.update(cluster.environment(suite.CLUSTER))
     kubeconfig = cluster.kubeconfig(suite.CLUSTER)
     yield Bed(suite.CLUSTER, kubeconfig, Kube(kubeconfig))
@@ -233,17 +233,12 @@ def enforcement(
             proven.touch()
 
 
-GROUPS = {"test_broken_states.py": "states", "test_nodes.py": "nodes"}
-"""Modules that share nothing with the shared wiki: another worker of pytest-xdist takes them."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder carries the marker `e2e`; one worker has the shared wiki."""
+    """Everything in this folder carries the marker `e2e`."""
     here = Path(__file__).parent
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.xdist_group(GROUPS.get(item.path.name, "wiki")))
 
 
 @pytest.hookimpl(hookwrapper=True)

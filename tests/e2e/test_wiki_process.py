@@ -69,9 +69,13 @@ def test_a_bootstrap_that_failed_is_explained_and_made_anew(bed: Bed, wiki: Wiki
     bed.kube.delete("Job", job["metadata"]["name"], wiki.namespace, orphan=False)
     eventually(lambda: not bed.kube.get("Job", job["metadata"]["name"], wiki.namespace))
     bed.kube.apply(failing(job))
-    eventually(lambda: bed.cli("status").returncode == 5, seconds=60)
-    said = bed.cli("status").stdout
-    assert f"Job {job['metadata']['name']}: failed" in said
+
+    def explained() -> bool:
+        said = bed.cli("status")
+        assert f"Job {job['metadata']['name']}: failed" in said.stdout
+        return said.returncode == 5
+
+    eventually(explained, seconds=60)
     answer = bed.cli("up", "--port", str(WIKI_PORT))
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert made(bed, wiki)

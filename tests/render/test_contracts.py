@@ -11,6 +11,7 @@ import yaml
 
 from tests import environments
 from xwiki_stack import credentials, policy, render, repo
+from xwiki_stack.cluster import images
 from xwiki_stack.render import Manifest
 
 Objects = tuple[Manifest, ...]
@@ -317,6 +318,19 @@ def test_parts_that_do_not_fit_are_noticed(
     objects = copy.deepcopy(environments.objects("defaults"))
     change(objects)
     assert contract(objects) != []
+
+
+@pytest.mark.parametrize("environment", [n for n in environments.names() if n != "everything"])
+def test_every_image_is_in_the_table_of_images(environment: str) -> None:
+    """ci/images.yaml says how each is had without a registry; `everything` names a mirror."""
+    known = {image.upstream.rpartition(":")[0] for image in images.table()}
+    used = {
+        container["image"].partition("@")[0].rpartition(":")[0]
+        for _name, spec in pods(environments.objects(environment))
+        for container in containers(spec)
+    }
+    assert len(used) >= 2
+    assert used <= known
 
 
 def test_both_charts_mean_the_same_database_by_default() -> None:

@@ -74,11 +74,8 @@ def test_a_raised_claim_template_is_what_new_claims_are_born_with() -> None:
 
 def test_characters_are_those_of_every_script_and_names_are_case_sensitive() -> None:
     text = configuration()["my.cnf"]
-    settings = dict(
-        (part.strip() for part in line.split("=", 1))
-        for line in text.splitlines()
-        if "=" in line and not line.startswith("#")
-    )
+    lines = [line.partition("=") for line in text.splitlines() if not line.startswith("#")]
+    settings = {key.strip(): value.strip() for key, equals, value in lines if equals}
     assert settings["character-set-server"] == "utf8mb4"
     assert settings["collation-server"] == "utf8mb4_bin"
     assert settings["innodb_file_per_table"] == "ON"

@@ -123,7 +123,8 @@ def test_helm_3_renders_the_same_objects() -> None:
     assert older.is_file(), "run `make test` or `make check` once: it makes Helm 3"
     values = [generate.path_of("staging")]
     options = ["--kube-version", "1.36.3"]
-    argv = ["template", render.RELEASE, repo.ROOT, "--values", *values, *options]
+    argv: list[str | Path] = ["template", render.RELEASE, repo.ROOT]
+    argv += ["--values", *values, *options]
     three, four = (
         list(yaml.safe_load_all(proc.run([helm, *argv]).out))
         for helm in (older, cluster.tools().helm)

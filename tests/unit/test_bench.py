@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xwiki_stack import bench, cluster, intent, proc, steps, up
+from xwiki_stack import bench, cluster, intent, proc, repo, steps, up
 from xwiki_stack.bench import Figure, Group
 from xwiki_stack.cluster import engine, kind
 from xwiki_stack.errors import MachineError, RefusedError
@@ -98,7 +98,7 @@ def test_a_commit_is_named_and_a_changed_checkout_is_marked(
         asked.append(argv)
         return proc.Result((), code, "abc\n" if "rev-parse" in argv else status, "")
 
-    monkeypatch.setattr(bench, "RESULTS", bench.repo.ROOT / "docs" / "results" / "bench.json")
+    monkeypatch.setattr(bench, "RESULTS", repo.ROOT / "docs" / "results" / "bench.json")
     monkeypatch.setattr(proc, "run", run)
     assert bench._commit() == said
     if code == 0:
@@ -123,7 +123,7 @@ def test_every_environment_is_generated_and_rendered_decided_or_not(
         assert helm == cluster.tools().helm
         rendered.extend(values)
 
-    monkeypatch.setattr(bench.render, "helm_template", render)
+    monkeypatch.setattr("xwiki_stack.render.helm_template", render)
     figures = [item["name"] for item in _measure("generate")["generate"]["figures"]]
     assert len(figures) == len(intent.environments()) >= 3
     assert "generate and render local" in figures

@@ -240,7 +240,7 @@ def test_kubectl_that_was_never_installed_is_said(
 def test_make_hands_on_what_it_was_given_and_nothing_else(
     words: str, environment: dict[str, str], said: str
 ) -> None:
-    argv = ["make", "--dry-run", "-C", repo.ROOT, *words.split()]
+    argv: list[str | Path] = ["make", "--dry-run", "-C", repo.ROOT, *words.split()]
     unset = dict.fromkeys(("PORT", "ENV", "TESTS", "MAKEFLAGS"), "")
     lines = proc.run(argv, env={**unset, **environment}).out.splitlines()
     assert [" ".join(line.split()) for line in lines if "xwiki-stack" in line] == [

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from xwiki_stack import proc, repo
-from xwiki_stack.cluster import artefacts, golang, machine, nodeimage, pins, programs
+from xwiki_stack.cluster import artefacts, engine, golang, machine, nodeimage, pins, programs
 from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log
 
@@ -66,8 +66,9 @@ def test_what_a_killed_run_left_is_dropped_by_the_next() -> None:
     assert not folder.exists()
 
 
-def test_a_new_version_replaces_the_old_one_only_when_it_stands(log: Log) -> None:
-    artefacts.make("thing", "old", _fill, log)
+def test_a_version_that_fails_costs_none_of_the_older_ones(log: Log) -> None:
+    for key in ("older", "old"):
+        artefacts.make("thing", key, _fill, log)
 
     def failing(_folder: Path) -> None:
         raise MachineError("no")
@@ -75,8 +76,8 @@ def test_a_new_version_replaces_the_old_one_only_when_it_stands(log: Log) -> Non
     with pytest.raises(MachineError):
         artefacts.make("thing", "new", failing, log)
     assert artefacts.place("thing", "old").exists()
-    artefacts.make("thing", "new", _fill, log)
-    assert not artefacts.place("thing", "old").exists()
+    assert artefacts.place("thing", "older").exists()
+    assert not artefacts.place("thing", "new").exists()
 
 
 def test_two_runs_at_once_make_it_once(log: Log) -> None:
@@ -231,3 +232,24 @@ def test_a_tools_key_follows_its_wheel_and_its_machine(monkeypatch: pytest.Monke
     monkeypatch.setattr(machine, "go_platform", lambda: ("darwin", "amd64"))
     assert programs.key(helm) != before
     assert programs.key(kind) != own
+
+
+def test_the_version_before_stays_for_another_checkout(log: Log) -> None:
+    for age, key in enumerate(("k1", "k2", "k3")):
+        artefacts.make("thing", key, _fill, log)
+        os.utime(artefacts.place("thing", key), (age, age))
+    artefacts.make("thing", "k4", _fill, log)
+    assert {path.name for path in artefacts.place("thing", "k4").parent.iterdir()} == {"k3", "k4"}
+
+
+def test_the_image_before_stays_for_another_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[object] = []
+
+    def run(argv: list[object], **_options: object) -> proc.Result:
+        if "rm" in argv:
+            removed.append(argv[-1])
+        return proc.Result((), 0, "local/x:now\nlocal/x:before\nlocal/x:old\nlocal/x:older\n", "")
+
+    monkeypatch.setattr(proc, "run", run)
+    engine.Engine("").forget_older("local/x", "local/x:now")
+    assert removed == ["local/x:old", "local/x:older"]

@@ -56,8 +56,10 @@ class Machine:
         self.identity = "engine-1"
         self.nodes: list[Node] = []
         self.done: list[str] = []
-        monkeypatch.setattr(kind.engine, "running", lambda: self.engine)
-        monkeypatch.setattr(kind.engine, "start", lambda _log: self.done.append("start"))
+        monkeypatch.setattr("xwiki_stack.cluster.engine.running", lambda: self.engine)
+        monkeypatch.setattr(
+            "xwiki_stack.cluster.engine.start", lambda _log: self.done.append("start")
+        )
         monkeypatch.setattr(kind, "nodes", lambda _docker, _name: self.nodes)
         monkeypatch.setattr(kind, "_identity", lambda _docker: self.identity)
         monkeypatch.setattr(kind, "_create", lambda *_: self.done.append("create"))
@@ -66,7 +68,7 @@ class Machine:
     def record(self, **changes: str) -> None:
         """A record of the cluster `wiki`, made in engine-1."""
         repo.state("wiki").mkdir(parents=True, exist_ok=True)
-        kind._write("wiki", replace(RECORD, **{"engine": "engine-1", **changes}))
+        kind._write("wiki", replace(replace(RECORD, engine="engine-1"), **changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture

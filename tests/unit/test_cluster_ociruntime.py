@@ -63,9 +63,21 @@ def test_other_calls_are_passed_on_untouched(arguments: list[str]) -> None:
 
 
 def test_the_bounding_set_tells_what_is_missing() -> None:
-    assert ociruntime.missing(WITHOUT_SYS_RESOURCE) == {"CAP_SYS_RESOURCE"}
-    assert ociruntime.missing(FULL) == set()
-    assert ociruntime.missing("Name:\tsh\n") == set()
+    newest = len(ociruntime.CAPABILITIES) - 1
+    assert ociruntime.missing(WITHOUT_SYS_RESOURCE, newest) == {"CAP_SYS_RESOURCE"}
+    assert ociruntime.missing(FULL, newest) == set()
+    assert ociruntime.missing("Name:\tsh\n", newest) == set()
+
+
+def test_what_an_older_kernel_does_not_know_is_not_missing() -> None:
+    """Linux 5.4 ends with CAP_AUDIT_READ, number 37."""
+    whole = f"CapBnd:\t{(1 << 38) - 1:016x}\n"
+    assert ociruntime.missing(whole, 37) == set()
+    assert ociruntime.missing(whole, 40) == {
+        "CAP_PERFMON",
+        "CAP_BPF",
+        "CAP_CHECKPOINT_RESTORE",
+    }
 
 
 def test_the_names_stand_at_the_kernels_bit_numbers() -> None:

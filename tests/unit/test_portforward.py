@@ -97,9 +97,9 @@ def test_a_forward_whose_cluster_is_away_tries_less_and_less_and_its_log_stays_s
     tmp_path: Path,
 ) -> None:
     place = Place(tmp_path, "exit 1")
-    argv = [place.kubectl, "port-forward"]
+    argv: list[str | Path] = [place.kubectl, "port-forward"]
     env = {"KUBECONFIG": str(place.kubeconfig), "LOG": str(place.forward.log)}
-    words = ["sh", "-c", portforward.LOOP, "port-forward", *argv]
+    words: list[str | Path] = ["sh", "-c", portforward.LOOP, "port-forward", *argv]
     proc.spawn(words, log=place.forward.log, pid_file=place.forward.pid_file, env=env)
     time.sleep(5.5)
     assert len(place.lives) == 3, "tried after 0, 1 and 3 seconds"

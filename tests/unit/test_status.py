@@ -114,7 +114,7 @@ class Cluster:
 @pytest.fixture(autouse=True)
 def _recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Helm's record as the fake cluster has it; test_release reads real ones."""
-    monkeypatch.setattr(status.release, "recorded", lambda cluster, *_: cluster.record)
+    monkeypatch.setattr("xwiki_stack.release.recorded", lambda cluster, *_: cluster.record)
 
 
 def report(cluster: Cluster, ways: status.Ways = status.LOCAL) -> status.Report:

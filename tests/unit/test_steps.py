@@ -43,6 +43,7 @@ def test_steps_of_one_lane_never_overlap_and_others_do() -> None:
 
     def alone(_log: Log) -> None:
         inside.append(1)
+        time.sleep(0.05)  # long enough for another one to come in
         most.append(len(inside))
         inside.pop()
 

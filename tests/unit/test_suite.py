@@ -53,4 +53,12 @@ def test_a_cluster_that_is_to_stay_is_not_deleted(monkeypatch: pytest.MonkeyPatc
     assert deleted == []
     monkeypatch.delenv(suite.KEEP)
     run(monkeypatch, 0)
-    assert deleted == [suite.CLUSTER]
+    assert deleted == [suite.CLUSTER, suite.CLUSTER], "before, as an earlier run left it, and after"
+
+
+def test_a_whole_run_has_workers_and_a_story_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(proc, "attached", lambda argv, **_: started.append(argv) or 0)
+    for words in ([], ["tests/unit"]):
+        suite.test(words, emit=lambda _line: None, ask=lambda _question: True)
+    assert [argv[3:] for argv in started] == [list(suite.WORKERS), ["tests/unit"]]

@@ -206,7 +206,7 @@ def test_status_asks_the_cluster_that_was_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_local_urls_are_not_those_of_another_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(up.portforward, "running", lambda _cluster: [8080])
+    monkeypatch.setattr("xwiki_stack.portforward.running", lambda _cluster: [8080])
     report = status.Report("ns", "rel")
     assert "URL: http://127.0.0.1:8080" in up.state_text(report, "wiki")
     assert "URL" not in up.state_text(report, "wiki", Elsewhere(namespace="other"))
@@ -232,10 +232,11 @@ def test_the_packages_are_those_of_the_clusters_bed(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(cluster, "system_packages", lambda name: [f"for-{name}"])
     monkeypatch.setattr(cluster, "install_packages", install)
+    monkeypatch.setattr(cluster, "describe_bed", lambda name: f"those of {name}")
     said: list[str] = []
     with pytest.raises(RefusedError, match="nothing was installed"):
         up.install_system_packages(said.append, lambda _question: False, "wiki")
     assert installed == []
     up.install_system_packages(said.append, lambda _question: True, "wiki")
     assert installed == ["wiki"]
-    assert said[0] == "About to install with apt-get: for-wiki"
+    assert said[:2] == ["Images are those of wiki", "About to install with apt-get: for-wiki"]

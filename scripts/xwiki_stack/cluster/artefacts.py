@@ -101,7 +101,8 @@ def place(name: str, key: str) -> Path:
 def make(name: str, key: str, build: Callable[[Path], None], log: Log) -> str:
     """Make the artefact unless it is there: `build` fills an empty folder. Gives the outcome.
 
-    Older versions of the same artefact are dropped once the new one stands.
+    Older versions of the same artefact are dropped once the new one stands, but for the newest of
+    them: another checkout of this machine may be on it.
     """
     target = place(name, key)
     if target.is_dir():
@@ -114,9 +115,9 @@ def make(name: str, key: str, build: Callable[[Path], None], log: Log) -> str:
             made.mkdir()
             build(made)
             made.rename(folder("artefacts", name) / key)
-        for older in target.parent.iterdir():
-            if older != target:
-                remove(older)
+        others = [path for path in target.parent.iterdir() if path != target]
+        for older in sorted(others, key=lambda path: path.stat().st_mtime)[:-1]:
+            remove(older)
     return "made"
 
 

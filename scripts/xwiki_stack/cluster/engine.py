@@ -58,6 +58,16 @@ class Engine:
         root = Path(asked.out.strip() or "/nowhere")
         return root if root.is_dir() else None
 
+    def forget_older(self, repository: str, current: str) -> None:
+        """Drop images of a repository, but for `current` and the newest other one.
+
+        Another checkout of this machine may be on that; what a container uses stays by itself.
+        """
+        form = "{{.Repository}}:{{.Tag}}"
+        newest_first = proc.run(self.docker("image", "list", "--format", form, repository)).out
+        for older in [name for name in newest_first.split() if name != current][1:]:
+            proc.run(self.docker("image", "rm", older), check=False)
+
     def has_image(self, reference: str) -> bool:
         """Whether an image of that name is in the engine's store."""
         asked = proc.run(self.docker("image", "inspect", "--format", "-", reference), check=False)

@@ -96,7 +96,7 @@ def build(image: Image, log: Log) -> str:
             log.run(["unshare", "--mount", script, target, work], env=env, cwd=work)
     if not docker.has_image(target):
         raise MachineError(f"{image.folder}/build left no image {target}", next=f"read {log.path}")
-    _forget_older(docker, image)
+    docker.forget_older(image.local, image.reference)
     return "made"
 
 
@@ -156,12 +156,3 @@ def describe(reference: str) -> str:
         if reference.partition("@")[0] == image.upstream.partition("@")[0]:
             return f"{reference}: pulled from its registry"
     return reference
-
-
-def _forget_older(docker: engine.Engine, image: Image) -> None:
-    asked = proc.run(
-        docker.docker("image", "list", "--format", "{{.Repository}}:{{.Tag}}", image.local)
-    )
-    for name in asked.out.split():
-        if name != image.reference:
-            proc.run(docker.docker("image", "rm", name), check=False)

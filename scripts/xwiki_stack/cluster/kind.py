@@ -423,7 +423,8 @@ def _create(docker: engine.Engine, wanted: Wanted, log: Log) -> None:
     state.mkdir(parents=True)
     _note(wanted, "")
     file = state / "kind.yaml"
-    file.write_text(config(wanted, restrict_oom=bool(machine.lacking_capabilities())))
+    restrict_oom = "CAP_SYS_RESOURCE" in machine.lacking_capabilities()
+    file.write_text(config(wanted, restrict_oom=restrict_oom))
     log.say("kind create cluster")
     argv = ["create", "cluster", "--name", wanted.name, "--config", str(file)]
     try:

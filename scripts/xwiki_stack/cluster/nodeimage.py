@@ -112,11 +112,10 @@ def build_root(log: Log) -> str:
             for path in (root / waste).glob("*"):
                 artefacts.remove(path) if path.is_dir() else path.unlink()
         log.say("importing it into the engine")
-        proc.pipe(
-            ["tar", "-C", root, "-c", "."],
-            docker.docker("import", *IMPORT, "-", target),
-            log=log.path,
-        )
+        # Not piped: an import takes what it got of a tar that fails half-way for a whole image.
+        packed = work / "root.tar"
+        log.run(["tar", "-C", root, "-cf", packed, "."])
+        log.run(docker.docker("import", *IMPORT, packed, target))
     return "made"
 
 
@@ -284,13 +283,9 @@ def _collect(
 
 
 def forget_older(docker: engine.Engine) -> None:
-    """Drop node images of older recipes; one that a cluster still uses stays by itself."""
-    keep = {reference(), root_reference()}
-    asked = proc.run(docker.docker("image", "list", "--format", "{{.Repository}}:{{.Tag}}"))
-    for name in asked.out.split():
-        ours = name.startswith((f"{NODE_REPOSITORY}:", f"{ROOT_REPOSITORY}:"))
-        if ours and name not in keep:
-            proc.run(docker.docker("image", "rm", name), check=False)
+    """Drop node images of older recipes."""
+    docker.forget_older(NODE_REPOSITORY, reference())
+    docker.forget_older(ROOT_REPOSITORY, root_reference())
 
 
 def _binaries(name: str) -> Path:

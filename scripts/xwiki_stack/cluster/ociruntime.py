@@ -106,31 +106,44 @@ def _option(words: Sequence[str], long: str, short: str) -> str:
     return ""
 
 
-def missing(status: str) -> set[str]:
-    """Names of the capabilities that are not in the bounding set of a /proc/PID/status text."""
+def lacking() -> set[str]:
+    """Names of the capabilities that not even root can have here; empty where there are none."""
+    status, last = Path("/proc/self/status"), Path("/proc/sys/kernel/cap_last_cap")
+    if not status.exists():
+        return set()
+    newest = int(last.read_text()) if last.exists() else len(CAPABILITIES) - 1
+    return missing(status.read_text(), newest)
+
+
+def missing(status: str, newest: int) -> set[str]:
+    """Names of the capabilities that are not in the bounding set of a /proc/PID/status text.
+
+    newest: number of the kernel's last one; what an older kernel does not know is not missing.
+    """
     for line in status.splitlines():
         if line.startswith("CapBnd:"):
             bits = int(line.split()[1], 16)
-            return {name for bit, name in enumerate(CAPABILITIES) if not bits >> bit & 1}
+            known = CAPABILITIES[: newest + 1]
+            return {name for bit, name in enumerate(known) if not bits >> bit & 1}
     return set()
 
 
-def reduced(text: str, lacking: set[str]) -> str:
+def reduced(text: str, absent: set[str]) -> str:
     """A config.json or process file without the lacking capabilities; the rest stays as it is."""
     document = json.loads(text)
     process = document.get("process", document)
     sets = process.get("capabilities") or {}
     for kind, names in sets.items():
-        sets[kind] = [name for name in names if name not in lacking]
+        sets[kind] = [name for name in names if name not in absent]
     return json.dumps(document)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Reduce what is asked, then become runc."""
     call = parse(arguments)
-    lacking = missing(Path("/proc/self/status").read_text())
-    if call.file and lacking:
-        text = reduced(call.file.read_text(), lacking)
+    absent = lacking()
+    if call.file and absent:
+        text = reduced(call.file.read_text(), absent)
         temporary = call.file.with_name(f"{call.file.name}.{os.getpid()}")
         temporary.write_text(text)
         temporary.replace(call.file)

@@ -10,7 +10,8 @@ import java.util.stream.Stream;
 
 /**
  * Installed extensions and the jobs that install them. Nothing is ever downloaded: an install writes the .xed file
- * that XWiki would write beside the extension. With no repository set, only what lies on the volume can be installed.
+ * that XWiki would write beside the extension, and of a flavor the first page. With no repository set, only what lies
+ * on the volume can be installed.
  */
 final class Extensions {
     /** How far a job is; `error` is '' unless it failed. */
@@ -20,25 +21,29 @@ final class Extensions {
 
     private static final String FLAVOR = "org.xwiki.platform:xwiki-platform-distribution-flavor-mainwiki";
     private static final String INSTALLED = "<installed>true</installed>";
+    private static final String FIRST_PAGE = "Main.WebHome";
 
     private final Path repository;
     private final Settings settings;
+    private final Pages pages;
     private final Map<String, Job> jobs = new ConcurrentHashMap<>();
 
-    Extensions(Path repository, Settings settings) {
+    Extensions(Path repository, Settings settings, Pages pages) {
         this.repository = repository;
         this.settings = settings;
+        this.pages = pages;
     }
 
-    /** Whether visitors would meet the distribution wizard. */
+    /** Whether visitors would meet the distribution wizard: where no questions are asked there is none. */
     boolean wizardPending() throws IOException {
-        return settings.is("distribution.automaticStartOnMainWiki", true) && !describes(FLAVOR, INSTALLED);
+        return interactive() && settings.is("distribution.automaticStartOnMainWiki", true)
+            && !describes(FLAVOR, INSTALLED);
     }
 
-    /** With questions switched off and a flavor named, it is installed as soon as the wiki is ready. */
+    /** With questions switched off, the user interface that is named is installed at every start until it is there. */
     void startUnattended() throws IOException {
         String wanted = settings.property("distribution.defaultUI", "");
-        if (!settings.is("distribution.job.interactive", true) && !wanted.isEmpty() && wizardPending()) {
+        if (!interactive() && !wanted.isEmpty() && !describes(wanted, INSTALLED)) {
             install("distribution", List.of(wanted));
         }
     }
@@ -53,9 +58,9 @@ final class Extensions {
                 for (String extension : extensions) {
                     install(extension);
                 }
-            } catch (IOException | InterruptedException failed) {
+            } catch (Exception failed) {
                 Log.error("job " + job, failed);
-                error = failed.getMessage();
+                error = String.valueOf(failed.getMessage());
             }
             jobs.put(job, new Job("FINISHED", error));
         }, "install");
@@ -69,11 +74,19 @@ final class Extensions {
         return jobs.get(job);
     }
 
-    private void install(String extension) throws IOException {
+    private boolean interactive() {
+        return settings.is("distribution.job.interactive", true);
+    }
+
+    private void install(String extension) throws Exception {
         // Unset means the project's own repositories, which have everything; empty means none.
         if (settings.property("extension.repositories", "default").isEmpty() && !describes(extension, "")) {
             throw new IOException(extension + " is on no repository: extension.repositories is empty");
         }
+        if (extension.equals(FLAVOR) && pages.find(FIRST_PAGE) == null) {
+            pages.save(new Page("Main", "WebHome", "Home", "The page that a flavor brings.", Identity.SUPERADMIN));
+        }
+        // Last: an install that was broken off is none, and is tried again.
         String name = extension.replace(':', '_');
         Path folder = Files.createDirectories(repository.resolve(name).resolve(Wiki.VERSION));
         Files.writeString(folder.resolve(name + ".xed"), "<extension>" + Xml.element("id", extension)

@@ -27,11 +27,13 @@ public final class RestServlet extends HttpServlet {
                 response.sendError(500, "XWiki could not be initialised");
                 return;
             }
-            List<String> path = Paths.of(request);
-            String user = user(wiki, request, path);
             response.setHeader("XWiki-Version", Wiki.VERSION);
             response.setHeader("XWiki-Form-Token", wiki.formTokens().fresh());
-            response.setHeader("XWiki-User", "xwiki:" + user);
+            // Replaced as soon as we know better; a reply that fails before has its headers too.
+            tell(response, Identity.GUEST);
+            List<String> path = Paths.of(request);
+            String user = user(wiki, request, path);
+            tell(response, user);
             if (forged(wiki, request)) {
                 response.sendError(403, "Invalid or missing form token.");
             } else {
@@ -64,6 +66,10 @@ public final class RestServlet extends HttpServlet {
         } else {
             call.error(404);
         }
+    }
+
+    private static void tell(HttpServletResponse response, String user) {
+        response.setHeader("XWiki-User", "xwiki:" + user);
     }
 
     private static boolean forged(Wiki wiki, HttpServletRequest request) {

@@ -33,7 +33,7 @@ final class Settings {
         return Boolean.parseBoolean(property(key, String.valueOf(fallback)));
     }
 
-    /** `.`, `:` and `-` become `_`; case and `_` stay; everything else becomes `_` and its hex code. */
+    /** `.`, `:` and `-` become `_`; case and `_` stay; everything else becomes `_` and its code in hex, as in URLs. */
     static String encode(String key) {
         StringBuilder name = new StringBuilder();
         for (char letter : key.toCharArray()) {
@@ -42,7 +42,7 @@ final class Settings {
             } else if (letter == '_' || letter < 128 && Character.isLetterOrDigit(letter)) {
                 name.append(letter);
             } else {
-                name.append('_').append(String.format("%X", (int) letter));
+                name.append('_').append(String.format("%02X", (int) letter));
             }
         }
         return name.toString();

@@ -114,7 +114,7 @@ final class Wiki {
         pages = new Pages(database);
         items = new Items(database);
         attachments = new Attachments(database, data.resolve("store/file"));
-        extensions = new Extensions(data.resolve("extension/repository"), settings);
+        extensions = new Extensions(data.resolve("extension/repository"), settings, pages);
         identity = new Identity(settings, items);
         if (empty) {
             Faults.sleep(Faults.FIRST_BOOT_DELAY);

@@ -1,0 +1,14 @@
+"""Which tests share a worker of pytest-xdist: those that share a wiki, a cluster or images."""
+
+GROUPS = {
+    "tests/contract/": "images",
+    "tests/e2e/test_broken_states.py": "broken states",
+    "tests/e2e/test_nodes.py": "two nodes",
+    "tests/e2e/": "shared wiki",
+}
+"""Beginning of a test's id to its group; the first that fits counts. Others go one by one."""
+
+
+def group(nodeid: str) -> str:
+    """What must stay with one worker: the name of a group, or the test alone."""
+    return next((name for start, name in GROUPS.items() if nodeid.startswith(start)), nodeid)
