@@ -240,17 +240,15 @@ def _generated(environment: Environment) -> Generated:
 def _backups(environment: Environment) -> dict[str, Any]:
     """What the template says of backups; nothing where a part of it is not decided yet."""
     said = environment.backups
-    target = said.get("target")
-    parts = [target, *(said.get(key) for key in ("rpo", "recipients", "trusted"))]
-    if not all(parts) or any(key.startswith("backups.target") for key in environment.open_keys):
-        return {}
-    if intent.is_undecided(said["rpo"]):
+    needed = ("target", "rpo", "recipients", "trusted")
+    open_parts = {key.split(".")[1] for key in environment.open_keys if "." in key}
+    if open_parts & set(needed):
         return {}
     rpo = int(said["rpo"].removesuffix("h"))
     return {
         **said,
         "rpo": rpo,
-        "encryption": _ENCRYPTION[target["encryption"]],
+        "encryption": _ENCRYPTION[said["target"]["encryption"]],
         "schedules": sizing.schedules(rpo),
     }
 

@@ -1,4 +1,4 @@
-"""A real S3 server for tests: versitygw on a folder of this machine, reached on one of its addresses."""
+"""A real S3 server for tests: versitygw on a folder and an address of this machine."""
 
 import os
 import secrets

@@ -123,7 +123,7 @@ def test_pods_prefer_the_node_of_the_wiki_unless_told_otherwise() -> None:
     (wiki,) = [i for i in environments.chart("xwiki") if i["kind"] == "Deployment"]
     labels = wiki["spec"]["template"]["metadata"]["labels"]
     assert term["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels.items()
-    own = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
+    own: dict[str, Any] = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
     assert pod("site", {"affinity": own})["affinity"] == own
 
 
