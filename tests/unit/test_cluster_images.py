@@ -138,7 +138,7 @@ def test_the_tag_follows_what_goes_in_from_elsewhere_and_what_it_stands_on(
 
 
 def test_an_image_that_stands_on_another_waits_for_it() -> None:
-    steps = {step.name: step for step in bed._offline_steps(bed.Config(extras=True), [])}
+    steps = {step.name: step for step in bed._offline_steps(bed.Config(name="x", extras=True), [])}
     looked = [image for image in images.made_here(tests=True) if image.base]
     assert looked
     for image in looked:
