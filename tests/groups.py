@@ -1,10 +1,11 @@
 """Which tests share a worker of pytest-xdist: those that share a wiki, a cluster or images."""
 
 GROUPS = {
+    "tests/backups/": "backups",
     "tests/contract/": "images",
     "tests/e2e/test_broken_states.py": "broken states",
     "tests/e2e/test_nodes.py": "two nodes",
-    "tests/e2e/test_backups.py": "backups",
+    "tests/e2e/test_backups.py": "brought back",
     "tests/e2e/": "shared wiki",
 }
 """Beginning of a test's id to its group; the first that fits counts. Others go one by one."""

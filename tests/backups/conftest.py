@@ -19,7 +19,7 @@ from xwiki_stack.backup import site
 __all__ = ["host", "mysql_image"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(
     host: Host, mysql_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
@@ -58,7 +58,7 @@ def server(
     yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """A real S3 server."""
     served = S3(tmp_path_factory.mktemp("s3"))

@@ -5,15 +5,17 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.backups.wiki import GLOBAL, PER_SCHEMA, Wiki, command
+from xwiki_stack import proc
 from xwiki_stack.backup import site
 from xwiki_stack.errors import IncompleteError
 
 
-def failed(wiki: Wiki, code: int, words: str, **changes: object) -> str:
+def failed(wiki: Wiki, code: int, words: str, **changes: Any) -> str:
     """A run fails as it should, leaves no set and tells no secret; gives what it said."""
     before = {key: (wiki.objects / key).read_bytes() for key in wiki.keys("sets/")
               if key.split("/")[2] in wiki.sets()}  # fmt: skip
@@ -126,7 +128,7 @@ def test_an_attachment_that_comes_late_is_fetched_again(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"late")
 
-    monkeypatch.setattr(site.proc, "pause", write)
+    monkeypatch.setattr(proc, "pause", write)
     made = site.run(wiki.loaded(), lambda _line: None).found.manifest
     assert made.attachments["rows"] == 6
 

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pyrage
 import pytest
@@ -142,10 +143,11 @@ def test_a_reading_that_breaks_is_taken_up_where_it_broke(
     send(wiki, lambda _: None, plain)
     known = wiki.loaded()
     direct = Store(known)
-    real = direct._client.get_object  # type: ignore[attr-defined]
+    client: Any = direct._client
+    real = client.get_object
     cuts = [3]
 
-    def cut(**words: object) -> object:
+    def cut(**words: Any) -> Any:
         said = real(**words)
         if cuts[0]:
             cuts[0] -= 1
@@ -160,7 +162,7 @@ def test_a_reading_that_breaks_is_taken_up_where_it_broke(
             said["Body"].iter_chunks = some
         return said
 
-    direct._client.get_object = cut  # type: ignore[attr-defined,method-assign]
+    client.get_object = cut
     back = bytearray()
     stream.read(direct, "probe/large", [KEY], back.extend)
     assert bytes(back) == b"".join(plain)
@@ -207,3 +209,12 @@ def test_a_whole_run_survives_a_store_that_falters(wiki: Wiki) -> None:
         found = site.run(wiki.loaded(store__endpoint=between.endpoint), lambda _line: None).found
     assert wiki.sets() == [found.manifest.id]
     assert count[0] > 20
+
+
+def test_after_an_error_the_object_is_looked_at_before_another_try(
+    make: Callable[..., Wiki], plain: list[bytes]
+) -> None:
+    fault = first(1, "complete", Answer(500, "InternalError", after=True))
+    seen = send(make(), fault, plain).seen
+    assert seen.count("complete") == 1
+    assert seen[seen.index("complete") + 1] == "head"

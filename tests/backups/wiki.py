@@ -73,7 +73,8 @@ class Server:
         options = (
             f"[client]\nhost=127.0.0.1\nport={self.port}\nuser=root\npassword={self.password}\n"
         )
-        argv = [self.programs / "mysql", f"--defaults-file={proc.HANDED}", "--batch",
+        argv: list[str | Path] = [
+                self.programs / "mysql", f"--defaults-file={proc.HANDED}", "--batch",
                 "--skip-column-names", "--binary-mode", "--default-character-set=utf8mb4",
                 *([schema] if schema else [])]  # fmt: skip
         said = proc.run(argv, stdin=text, handed=options, timeout=120).out
@@ -343,5 +344,5 @@ def command(wiki: Wiki, *words: str, apart: bool = False, **changes: Any) -> pro
     out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = cli.main(argv)
-    said, complained = (text.buffer.getvalue().decode() for text in (out, err))  # type: ignore[attr-defined]
+    said, complained = (text.buffer.getvalue().decode() for text in (out, err))
     return proc.Result(tuple(argv), code, said, complained)

@@ -236,8 +236,8 @@ def test_memory_tells_the_wiki_from_the_platform_its_programs_included(
 ) -> None:
     mib = 2**20
     pods = [
-        (NAMESPACE, "mysql-0", 400 * mib),
-        (NAMESPACE, "xwiki-1", 600 * mib),
+        (NAMESPACE, "rel-mysql-0", 400 * mib),
+        (NAMESPACE, "rel-xwiki-778fdc7994-57ksg", 600 * mib),
         (NAMESPACE, "bootstrap-done", 0),
         ("kube-system", "etcd", 50 * mib),
         ("local-path-storage", "provisioner", 30 * mib),
@@ -247,8 +247,8 @@ def test_memory_tells_the_wiki_from_the_platform_its_programs_included(
     monkeypatch.setattr(cluster, "platform_memory", lambda _name: {"dockerd": 100 * mib})
     figures = {item.name: item for item in bench._memory(NAMESPACE)}
     assert {name: item.ours for name, item in figures.items()} == {
-        "idle memory of mysql-0": "400 MiB",
-        "idle memory of xwiki-1": "600 MiB",
+        "idle memory of rel-mysql": "400 MiB",
+        "idle memory of rel-xwiki": "600 MiB",
         "idle memory of the platform: pods": "80 MiB",
         "idle memory of the platform: dockerd": "100 MiB",
     }
