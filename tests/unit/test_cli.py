@@ -37,7 +37,7 @@ def _no_clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "up --env prod",
             4,
-            "mysql (decision 1), backups.target (decision 2), backups.recipients (decision 2)",
+            "backups.recipients (decision 2), backups.trusted (decision 2)",
         ),
         ("generate --env prod", 4, "--preview"),
         ("generate --env nope", 2, "local, prod, staging"),
