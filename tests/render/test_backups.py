@@ -8,7 +8,7 @@ import yaml
 
 from tests import environments
 from tests.render import schemas
-from xwiki_stack import generate, policy, render, sizing
+from xwiki_stack import generate, policy, render, sizing, up
 from xwiki_stack.backup import cli, config
 from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
@@ -79,6 +79,16 @@ def test_the_command_is_one_that_the_engine_has(role: str) -> None:
     assert said.backup_verb == {"site": "run"}.get(role, role)
     if role == "prune":
         assert said.apply
+
+
+def test_a_failed_run_is_not_taken_for_a_broken_release() -> None:
+    """`up` and `status` look at every Job of the release, and would have it made anew."""
+    key, value = up.OURS.split("=")
+    for role in ROLES:
+        item = cronjob(role)
+        assert item["metadata"]["labels"][key] == value
+        assert key not in item["spec"]["jobTemplate"]["metadata"]["labels"]
+        assert policy.pod_of(item)["metadata"]["labels"][key] == value
 
 
 def test_only_the_restore_waits_for_a_person() -> None:

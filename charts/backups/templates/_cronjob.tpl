@@ -21,8 +21,10 @@ spec:
   failedJobsHistoryLimit: 5
   jobTemplate:
     metadata:
+      # Not the release's: what a run came to is no part of the release's own health; `backup status` judges it.
       labels:
-        {{- include "backups.selectorLabels" $ | nindent 8 }}
+        app.kubernetes.io/component: backups
+        app.kubernetes.io/part-of: xwiki-stack
     spec:
       # The engine retries what may pass by itself; another try of a whole run is the next schedule's.
       backoffLimit: 0
