@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from xwiki_stack.backup.dump import Scanner, Summary
+from xwiki_stack.backup.dump import Scanner, Summary, Unswitched
 
 HEAD = b"""-- MySQL dump 10.13  Distrib 9.7.1, for Linux (x86_64)
 -- Server version\t9.7.1
@@ -160,7 +160,7 @@ SET @@SESSION.SQL_LOG_BIN = @MYSQLDUMP_TEMP_LOG_BIN;
 @pytest.mark.parametrize("size", [1, 2, 7, 30, 64, 1000])
 def test_statements_that_only_an_administrator_may_run_are_left_out(size: int) -> None:
     out: list[bytes] = []
-    statements = dump.Unswitched(out.append)
+    statements = Unswitched(out.append)
     for start in range(0, len(SWITCHED), size):
         statements.feed(SWITCHED[start : start + size])
     statements.end()
