@@ -24,6 +24,14 @@ REFERENCE = repo.ROOT / "docs" / "reference" / "intent.md"
 SCHEMA = "xwiki"
 """Name of the main wiki's database and of the account that uses it."""
 
+_ENCRYPTION = {"SSE-S3": "AES256", "SSE-KMS": "aws:kms"}
+"""The intent's word for the store's own encryption to S3's."""
+
+_NO_BACKUPS = (
+    "No backups: the intent lacks the target, the promise (rpo), who can open sets (recipients) or"
+    " whose signatures count (trusted)."
+)
+
 FLAVORS = {
     "none": "An empty wiki: the standard flavor would need the internet.",
     "online": "The standard flavor, by the one egress flow that XWiki gets.",
@@ -144,6 +152,8 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
             if host_open
             else "Not published: the cluster has no ingress controller."
         ),
+        backups=_backups(environment),
+        no_backups=_NO_BACKUPS,
         issuer=f"{cluster.issuer}-{'prod' if environment.purpose == 'prod' else 'staging'}",
     )
     return "\n".join(line.rstrip() for line in rendered.splitlines()) + "\n"
@@ -225,6 +235,22 @@ def _generated(environment: Environment) -> Generated:
     intent.refuse_shared_host(environment)
     _refuse_other_volumes(environment, cluster, path)
     return Generated(path, text_of(environment, cluster))
+
+
+def _backups(environment: Environment) -> dict[str, Any]:
+    """What the template says of backups; nothing where a part of it is not decided yet."""
+    said = environment.backups
+    needed = ("target", "rpo", "recipients", "trusted")
+    open_parts = {key.split(".")[1] for key in environment.open_keys if "." in key}
+    if open_parts & set(needed):
+        return {}
+    rpo = int(said["rpo"].removesuffix("h"))
+    return {
+        **said,
+        "rpo": rpo,
+        "encryption": _ENCRYPTION[said["target"]["encryption"]],
+        "schedules": sizing.schedules(rpo),
+    }
 
 
 def _stale(files: Sequence[Generated]) -> list[Path]:

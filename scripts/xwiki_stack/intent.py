@@ -21,6 +21,8 @@ LOCALHOST = "localhost"
 BLOCKING = {
     "mysql": 1,
     "backups.target": 2,
+    "backups.recipients": 2,
+    "backups.trusted": 2,
     "host": 3,
     "backups.rpo": 4,
     "backups.rto": 4,

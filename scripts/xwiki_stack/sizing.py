@@ -3,6 +3,7 @@
 docs/decisions/0003-xwiki-memory.md argues the constants.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xwiki_stack import intent, repo
@@ -73,6 +74,17 @@ class Derived:
     """A number and why it is that number."""
 
     value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """When backups run, as cron writes it in UTC; the minutes a run may take; and why."""
+
+    site: str
+    verify: str
+    prune: str
+    minutes: int
     reason: str
 
 
@@ -383,3 +395,32 @@ def text(cluster_name: str) -> str:
         for row in [*rows, total, offer]
     ]
     return "\n".join(lines)
+
+
+def schedules(rpo_hours: int) -> Schedules:
+    """Two sets within the RPO, so that one failed run breaks no promise; a proof between them.
+
+    Hours divide the day, so that the distance over midnight is the same; above two days it stays
+    one a day, since nobody gains by fewer.
+    """
+    hours = max((h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours), default=0)
+    if not hours:
+        why = "An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no promise"
+        return Schedules("17,47 * * * *", "2,32 * * * *", "7 9 * * *", 25, why)
+    each = f"{hours} hours" if hours > 1 else "hour"
+    minutes = min(360, hours * 50)
+    site = range(1, 25, hours)
+    proof = [(hour + hours // 2) % 24 for hour in site]
+    return Schedules(
+        site=f"17 {_hours(site)} * * *",
+        verify=f"{17 if hours > 1 else 47} {_hours(proof)} * * *",
+        prune=f"47 {proof[0] + 1} * * *",
+        minutes=minutes,
+        reason=f"An RPO of {rpo_hours} hours: a set every {each}, so that one failed run breaks no"
+        " promise",
+    )
+
+
+def _hours(found: Iterable[int]) -> str:
+    every = sorted({hour % 24 for hour in found})
+    return "*" if len(every) == 24 else ",".join(map(str, every))

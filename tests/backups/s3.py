@@ -1,4 +1,4 @@
-"""A real S3 server for tests: versitygw on a folder of this machine, reached on 127.0.0.1."""
+"""A real S3 server for tests: versitygw on a folder and an address of this machine."""
 
 import os
 import secrets
@@ -30,11 +30,12 @@ class S3:
     access: str = field(default_factory=lambda: f"access{secrets.token_hex(6)}")
     secret: str = field(default_factory=lambda: secrets.token_hex(20))
     port: int = 0
+    address: str = "127.0.0.1"
 
     @property
     def endpoint(self) -> str:
         """Its URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def objects(self) -> Path:
@@ -46,10 +47,10 @@ class S3:
         (self.folder / "data" / BUCKET).mkdir(parents=True, exist_ok=True)
         if not self.port:
             with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
+                free.bind((self.address, 0))
                 self.port = free.getsockname()[1]
         proc.spawn(
-            [program(), "--port", f"127.0.0.1:{self.port}", "--quiet", "posix",
+            [program(), "--port", f"{self.address}:{self.port}", "--quiet", "posix",
              self.folder / "data"],
             log=self.folder / "log",
             pid_file=self.folder / "pid",

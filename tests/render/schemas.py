@@ -10,7 +10,7 @@ from tests import environments
 from xwiki_stack import repo
 
 CHARTS = ("xwiki", "mysql", "backups", "netpol")
-BUILT = ("xwiki", "mysql")
+BUILT = ("xwiki", "mysql", "backups")
 """Those that are no empty shells."""
 
 Schema = dict[str, Any]

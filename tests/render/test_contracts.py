@@ -17,11 +17,22 @@ from xwiki_stack.render import Manifest
 Objects = tuple[Manifest, ...]
 Broken = list[str]
 
+BACKUPS = {
+    "writer": {"access-key", "secret-key", "signing-key", "index-identity"},
+    "verifier": {"access-key", "secret-key", "signing-key"},
+    "prune": {"access-key", "secret-key"},
+    "recovery": {"access-key", "secret-key", "identity"},
+}
+"""Who holds which keys of backups: nobody more than its verb needs."""
+
 FOREIGN = {("wiki-secrets", key) for key in credentials.KEYS["xwiki"]} | {
     *(("database-secrets", key) for key in credentials.KEYS["mysql"]),
     ("application-secrets", "application"),
     ("s3-secrets", "access-key"),
     ("s3-secrets", "secret-key"),
+    ("database-secrets", "backup-copy"),
+    ("database-secrets", "application-copy"),
+    *((f"backup-{holder}", key) for holder, keys in BACKUPS.items() for key in keys),
 }
 """Secret and key that tests/data/everything.yaml names beside ours."""
 
@@ -45,6 +56,11 @@ def secret_keys(objects: Objects) -> Broken:
     known = FOREIGN | {
         (f"{render.RELEASE}-{component}", key)
         for component, keys in credentials.KEYS.items()
+        for key in keys
+    }
+    known |= {
+        (f"{render.RELEASE}-backups-{holder}", key)
+        for holder, keys in BACKUPS.items()
         for key in keys
     }
     read: list[tuple[str, str, str]] = []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.render.test_umbrella import EXTERNAL, PUBLISHED
+from tests.render.test_umbrella import BACKUPS, EXTERNAL, PUBLISHED
 from xwiki_stack import credentials, render
 
 ROUTE = {**PUBLISHED, "parentRefs": [{"name": "public"}]}
@@ -91,3 +91,18 @@ def test_a_component_that_is_off_is_not_talked_about() -> None:
     without_wiki = notes({"xwiki": {"enabled": False}})
     assert set(secrets(without_wiki)) == {"xwiki-stack-mysql"}
     assert "wiki starts" not in without_wiki
+
+
+def test_backups_name_a_secret_for_each_holder_and_how_to_make_a_first_set() -> None:
+    text = notes({"backups": BACKUPS})
+    name = f"{render.RELEASE}-backups"
+    store = {"access-key", "secret-key"}
+    told = {secret: keys for secret, keys in secrets(text).items() if secret.startswith(name)}
+    assert told == {
+        f"{name}-writer": {*store, "signing-key", "index-identity"},
+        f"{name}-verifier": {*store, "signing-key"},
+        f"{name}-prune": store,
+        f"{name}-recovery": {*store, "identity"},
+    }
+    assert f"create job --from=cronjob/{name}-site" in text
+    assert "cronjob" not in notes({})

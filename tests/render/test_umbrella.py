@@ -19,6 +19,14 @@ EXTERNAL: dict[str, Any] = {
 }
 """A wiki on another server's database."""
 
+BACKUPS: dict[str, Any] = {
+    "enabled": True,
+    "environment": "staging",
+    "store": {"bucket": "wiki-backups"},
+    "keys": {"recipients": ["age1example"], "trusted": [f"{'A' * 43}="]},
+}
+"""The least that backups need."""
+
 PUBLISHED = {"enabled": True, "host": "wiki.example.org"}
 
 
@@ -45,12 +53,13 @@ def test_a_switched_off_component_renders_nothing() -> None:
     assert components() == {"xwiki", "mysql"}
     assert components(EXTERNAL) == {"xwiki"}
     assert components({"xwiki": {"enabled": False}}) == {"mysql"}
+    assert components({"backups": BACKUPS}) == {"xwiki", "mysql", "backups"}
 
 
 @pytest.mark.parametrize("name", sorted(COMPONENTS))
 def test_every_subchart_renders_alone(name: str) -> None:
     objects = environments.chart(name)
-    assert bool(objects) == (name in {"xwiki", "mysql"})
+    assert bool(objects) == (name in {"xwiki", "mysql", "backups"})
 
 
 def tag(component: str, name: str) -> dict[str, Any]:
@@ -145,7 +154,41 @@ CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
     (tag("xwiki", "17.10-mysql-tomcat"), ["xwiki.image.tag", "17.10.12"]),
     (tag("xwiki", "16.10.18"), ["xwiki.image.tag", "read-only root"]),
     (tag("xwiki", "lts-mysql-tomcat"), ["xwiki.image.tag", "which moves"]),
-    ({"netpol": {"enabled": True}}, ["netpol.enabled", "empty shells"]),
+    (
+        {"backups": {"enabled": True}},
+        ["backups.environment", "backups.store.bucket", "keys.recipients", "keys.trusted"],
+    ),
+    (
+        {**EXTERNAL, "backups": BACKUPS},
+        ["backups.database.host is empty", "backups.database.existingSecret is empty"],
+    ),
+    (
+        {"backups": {**BACKUPS, "database": {"host": "db.example.org"}}},
+        ["mysql.enabled is true", "backups.database.host"],
+    ),
+    (
+        {"xwiki": {"enabled": False}, "backups": BACKUPS},
+        ["xwiki.enabled is false", "backups.files.claim is empty"],
+    ),
+    (
+        {"xwiki": {"persistence": {"existingClaim": "restored"}}, "backups": BACKUPS},
+        ["backups.files.claim", "xwiki.persistence.existingClaim"],
+    ),
+    (
+        {
+            "mysql": {
+                "users": {"backup": "dumper"},
+                "database": {"schemas": ["xwiki", "second"]},
+            },
+            "backups": BACKUPS,
+        },
+        ["backups.database.user", "mysql.users.backup", "backups.database.schemas"],
+    ),
+    (
+        {"backups": {**BACKUPS, "database": {"existingSecret": "other"}}},
+        ["mysql.auth.existingSecret", "backups.database.existingSecret"],
+    ),
+    ({"netpol": {"enabled": True}}, ["netpol.enabled", "empty shell"]),
 ]
 
 
@@ -174,6 +217,7 @@ def test_all_contradictions_are_told_at_once() -> None:
         {"xwiki": {"typo": 1}},
         {"mysql": {"config": {"typo": 1}}},
         {"backups": {"typo": 1}},
+        {"backups": {"enabled": False, "store": {"typo": 1}}},
         {"netpol": {"typo": 1}},
         {"global": {"typo": 1}},
         # Of a component that is switched off, whose own schema Helm does not read.
@@ -306,6 +350,21 @@ def test_the_longest_release_still_fits_all_names() -> None:
 def test_a_release_whose_names_would_not_fit_is_refused(release: str) -> None:
     with pytest.raises(IntentError, match="the release is called"):
         render.helm_template(release=release)
+
+
+def test_backups_have_names_that_fit_a_cronjob() -> None:
+    found = render.helm_template(release="a" * 36, values=[{"backups": BACKUPS}])
+    names = [item["metadata"]["name"] for item in found if item["kind"] == "CronJob"]
+    assert max(map(len, names)) == 52
+    with pytest.raises(IntentError, match="at most 36"):
+        render.helm_template(release="a" * 37, values=[{"backups": BACKUPS}])
+
+
+def test_backups_of_a_wiki_elsewhere_are_accepted() -> None:
+    database = {"host": "db.example.org", "existingSecret": "database"}
+    own = {**BACKUPS, "database": database, "files": {"claim": "wiki"}}
+    off = {"mysql": {"enabled": False}, "xwiki": {"enabled": False}}
+    assert components({**off, "backups": own}) == {"backups"}
 
 
 @pytest.mark.parametrize("environment", ["local", "staging"])

@@ -44,7 +44,7 @@ def variables(objects: list[Manifest]) -> dict[str, Any]:
 )
 def test_there_is_one_wiki_and_never_two_at_a_time(values: dict[str, Any]) -> None:
     spec = environments.only(wiki(values), "Deployment")["spec"]
-    assert spec["replicas"] == 1
+    assert spec["replicas"] == (0 if values.get("stopped") else 1)
     assert spec["strategy"] == {"type": "Recreate"}
 
 

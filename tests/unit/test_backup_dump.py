@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from xwiki_stack.backup.dump import Scanner, Summary
+from xwiki_stack.backup.dump import Scanner, Summary, Unswitched
 
 HEAD = b"""-- MySQL dump 10.13  Distrib 9.7.1, for Linux (x86_64)
 -- Server version\t9.7.1
@@ -147,3 +147,22 @@ def test_it_reads_faster_than_a_dump_comes() -> None:
     assert scanner.summary.tables["xwiki.big"] == 40 * 12000
     # Far from the real speed, so that a loaded machine does not decide; a parser in Python fails.
     assert 40 * len(line) / seconds > 40e6
+
+
+SWITCHED = b"""-- MySQL dump
+SET @MYSQLDUMP_TEMP_LOG_BIN = @@SESSION.SQL_LOG_BIN;
+SET @@SESSION.SQL_LOG_BIN= 0;
+INSERT INTO `t` VALUES ('SET @@SESSION.SQL_LOG_BIN= 0;'),('a\\nSET @@SESSION.SQL_LOG_BIN= 0;\\n');
+SET @@SESSION.SQL_LOG_BIN = @MYSQLDUMP_TEMP_LOG_BIN;
+-- Dump completed"""
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 30, 64, 1000])
+def test_statements_that_only_an_administrator_may_run_are_left_out(size: int) -> None:
+    out: list[bytes] = []
+    statements = Unswitched(out.append)
+    for start in range(0, len(SWITCHED), size):
+        statements.feed(SWITCHED[start : start + size])
+    statements.end()
+    lines = SWITCHED.split(b"\n")
+    assert b"".join(out).split(b"\n") == [lines[0], lines[1], lines[3], lines[5]]

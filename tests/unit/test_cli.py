@@ -34,7 +34,11 @@ def _no_clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("down --cluster", 2, "expected one argument; next: `xwiki-stack down --help`"),
         ("fly", 2, "invalid choice: 'fly'"),
         ("status --cluster Wiki", 2, "'Wiki' cannot name a cluster; allowed: 1 to 49 of a-z"),
-        ("up --env prod", 4, "mysql (decision 1), backups.target (decision 2), host (decision 3)"),
+        (
+            "up --env prod",
+            4,
+            "backups.recipients (decision 2), backups.trusted (decision 2)",
+        ),
         ("generate --env prod", 4, "--preview"),
         ("generate --env nope", 2, "local, prod, staging"),
         ("decisions --env nope", 2, "local, prod, staging"),

@@ -1,5 +1,6 @@
 """The image table, and what follows from it for the chart."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from xwiki_stack import repo
-from xwiki_stack.cluster import engine, images, nodeimage, pins
+from xwiki_stack.cluster import bed, engine, images, nodeimage, pins
 from xwiki_stack.cluster.registry import Bed
 from xwiki_stack.errors import MachineError
 from xwiki_stack.steps import Log
@@ -53,7 +54,7 @@ def test_with_a_registry_nothing_is_overridden() -> None:
 
 def test_every_override_is_a_value_of_the_chart() -> None:
     looked = 0
-    for chart in ("mysql", "xwiki"):
+    for chart in ("mysql", "xwiki", "backups"):
         values = yaml.safe_load((repo.ROOT / "charts" / chart / "values.yaml").read_text())
         for image in images.table():
             for path in image.values:
@@ -115,6 +116,36 @@ def test_the_tag_follows_the_recipes_content(
     assert first.startswith("l/x:1.2-")
     file.write_text("two")
     assert image.reference != first
+
+
+def test_the_tag_follows_what_goes_in_from_elsewhere_and_what_it_stands_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repo, "ROOT", tmp_path)
+    for name in ("recipe", "below", "package"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("one")
+    below = images.Image("b", "a/b:1", "l/b", "m", False, "n", "u", "up", "1", "below")
+    image = dataclasses.replace(
+        below, name="x", local="l/x", folder="recipe", inputs=("package",), base="b"
+    )
+    monkeypatch.setattr(images, "table", lambda: (below, image))
+    seen = {image.reference}
+    for name in ("recipe", "below", "package"):
+        (tmp_path / name / "file").write_text("two")
+        seen.add(image.reference)
+    assert len(seen) == 4
+
+
+def test_an_image_that_stands_on_another_waits_for_it() -> None:
+    steps = {step.name: step for step in bed._offline_steps(bed.Config(name="x", extras=True), [])}
+    looked = [image for image in images.made_here(tests=True) if image.base]
+    assert looked
+    for image in looked:
+        assert f"image-{image.base}" in steps[f"image-{image.name}"].needs
+    # Else the base would not be there when only what `up` needs is made.
+    for image in images.made_here(tests=False):
+        assert not image.base or images.named(image.base).needed_for == "up"
 
 
 def test_every_image_that_the_beds_manifests_use_is_in_the_table_and_preloaded() -> None:

@@ -99,7 +99,19 @@ def test_no_key_of_a_target_is_forgotten() -> None:
     target = schema["properties"]["backups"]["properties"]["target"]["oneOf"][1]
     keys = {f"{TARGET}.{key}" for key in target["required"]}
     assert keys == {key for key in OPENED if key.startswith(f"{TARGET}.")}
-    assert target["required"] == list(target["properties"])
+    # What needs no decision has a default.
+    free = [key for key in target["properties"] if key not in target["required"]]
+    assert free == ["prefix", "pathStyle", "checksums"]
+
+
+@pytest.mark.parametrize("key", ["recipients", "trusted"])
+def test_prod_waits_for_the_keys_of_its_backups(key: str, tmp_path: Path) -> None:
+    shutil.copytree(DATA / "decided", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "envs" / "prod.yaml"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith(f"  {key}:")))
+    environment = intent.load_environment("prod", tmp_path)
+    assert environment.undecided == (f"backups.{key} (decision 2)",)
 
 
 @pytest.mark.parametrize(

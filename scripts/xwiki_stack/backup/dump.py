@@ -73,6 +73,36 @@ def arguments(database: Database, *, binary_log: bool) -> list[str]:
     ]
 
 
+_LOG_SWITCH = re.compile(rb"\nSET @@SESSION\.SQL_LOG_BIN *= *[^;\n]{0,40};(?=\n)")
+_LONGEST_SWITCH = 100
+
+
+class Unswitched:
+    """Hands a dump on without the statements that switch the binary log of its session.
+
+    Only an administrator may do so, and nothing is won: what is restored may well be logged. They
+    stand on lines of their own; a statement with data is one line, so none of it is touched.
+    """
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self._held = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes, in pieces of any size; what may begin such a line is held back."""
+        text = _LOG_SWITCH.sub(b"", self._held + data)
+        cut = text.rfind(b"\n")
+        if cut < 0 or len(text) - cut > _LONGEST_SWITCH:
+            cut = len(text)
+        self._write(text[:cut])
+        self._held = text[cut:]
+
+    def end(self) -> None:
+        """Hand on what is held back."""
+        self._write(self._held)
+        self._held = b""
+
+
 def produce(
     server: mysql.Server, words: list[str], scanner: "Scanner", check: Callable[[], None]
 ) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from xwiki_stack import proc
-from xwiki_stack.backup import deadline, files, keyring, manifest, mysql, stream, verify
+from xwiki_stack.backup import deadline, dump, files, keyring, manifest, mysql, stream, verify
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, Manifest
 from xwiki_stack.backup.site import rate, size
@@ -151,12 +151,14 @@ def _load(store: Store, made: Manifest, identities: Sequence[Any], server: mysql
     drop = f"drop {', '.join(made.schemas)} and run again"
     try:
         with server.loading() as loading:
+            statements = dump.Unswitched(loading.write)
 
             def take(plain: bytes) -> None:
-                loading.write(plain)
+                statements.feed(plain)
                 progress.add(len(plain))
 
             facts = stream.read(store, made.database.key, identities, take)
+            statements.end()
             loading.end()
     except proc.CommandFailed as failed:
         told = server.failure(failed)

@@ -241,7 +241,7 @@ def _offline_steps(config: Config, tooling: list[Step]) -> list[Step]:
             f"image-{image.name}",
             f"Image {image.name}",
             partial(images.build, image),
-            ready,
+            (*ready, f"image-{image.base}") if image.base else ready,
             lane="debootstrap",
         )
         for image in images.made_here(tests=config.extras)

@@ -1,5 +1,6 @@
 """ci/images.yaml as data, and the images of the offline bed: made, named, brought into nodes."""
 
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,10 @@ TABLE = repo.ROOT / "ci" / "images.yaml"
 
 @dataclass(frozen=True)
 class Image:
-    """One line of the table. `folder`: what makes it, '' for what a node image carries."""
+    """One line of the table. `folder`: what makes it, '' for what a node image carries.
+
+    `inputs` are further files and folders that go into it; `base` names the image it stands on.
+    """
 
     name: str
     upstream: str
@@ -31,6 +35,8 @@ class Image:
     version: str = ""
     folder: str = ""
     values: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    base: str = ""
 
     @property
     def source(self) -> Path:
@@ -42,7 +48,9 @@ class Image:
         """The local image's full name, its tag keyed by the content that makes it."""
         if not self.folder:
             return self.local
-        return f"{self.local}:{self.version}-{repo.digest(self.source)}"
+        parts = [self.source, *(repo.ROOT / path for path in self.inputs)]
+        key = repo.digest(*parts, *([named(self.base).reference] if self.base else []))
+        return f"{self.local}:{self.version}-{key}"
 
 
 @cache
@@ -62,9 +70,17 @@ def table() -> tuple[Image, ...]:
             version=entry.get("version", ""),
             folder=entry.get("folder", ""),
             values=tuple(entry.get("values", ())),
+            inputs=tuple(entry.get("inputs", ())),
+            base=entry.get("base", ""),
         )
         for entry in document["images"]
     )
+
+
+def named(name: str) -> Image:
+    """The image of that name."""
+    (found,) = [image for image in table() if image.name == name]
+    return found
 
 
 def made_here(*, tests: bool) -> list[Image]:
@@ -75,8 +91,9 @@ def made_here(*, tests: bool) -> list[Image]:
 def build(image: Image, log: Log) -> str:
     """Run `images/<name>/build TAG WORKDIR` unless the engine has the image. Gives the outcome.
 
-    The script leaves a docker image of that tag. Its environment: DOCKER_HOST, and DEB_MIRROR,
-    the archive of this machine's own apt. Older versions of the image are dropped.
+    The script leaves a docker image of that tag. Its environment: DOCKER_HOST; DEB_MIRROR, the
+    archive of this machine's own apt; PYTHON, which runs this; BASE, the image to stand on. Older
+    versions of the image are dropped.
     Raises MachineError when the recipe is missing, fails or leaves no image.
     """
     docker, target = engine.require(), image.reference
@@ -90,7 +107,13 @@ def build(image: Image, log: Log) -> str:
         if docker.has_image(target):
             return "made by another run"
         path = docker.environment.get("PATH") or machine.system_path()
-        env = {**docker.environment, "PATH": path, "DEB_MIRROR": machine.debian_mirror()}
+        env = {
+            **docker.environment,
+            "PATH": path,
+            "DEB_MIRROR": machine.debian_mirror(),
+            "PYTHON": sys.executable,
+            "BASE": named(image.base).reference if image.base else "",
+        }
         # In a mount namespace of its own: what its debootstrap mounts ends with it.
         with progress.Watch(log, progress.debootstrap):
             log.run(["unshare", "--mount", script, target, work], env=env, cwd=work)
@@ -142,7 +165,7 @@ def overrides(bed: Bed) -> dict[str, Any] | None:
 
 def toolbox(bed: Bed) -> str:
     """The image with a shell and network tools, for pods of tests."""
-    (found,) = [image for image in table() if image.name == "toolbox"]
+    found = named("toolbox")
     return found.upstream if bed is Bed.REGISTRY else found.local
 
 

@@ -1,0 +1,108 @@
+{{/* A CronJob. Given: root, role (its name, and the verb unless `arguments` says more), schedule, config (key of the
+ConfigMap), secret (name), keys (those of it that are read), database (key of the password, empty: none),
+files (how XWiki's volume is mounted: ro, rw, empty: not). */}}
+{{- define "backups.cronjob" -}}
+{{- $ := .root }}
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  name: {{ include "backups.fullname" $ }}-{{ .role }}
+  labels:
+    {{- include "backups.labels" $ | nindent 4 }}
+spec:
+  schedule: {{ .schedule | quote }}
+  timeZone: Etc/UTC
+  suspend: {{ .suspend | default false }}
+  # The engine's own lock says so as well, to runs by hand.
+  concurrencyPolicy: Forbid
+  # A start that was missed (no room, no controller) is made up for within the hour.
+  startingDeadlineSeconds: 3600
+  successfulJobsHistoryLimit: 3
+  failedJobsHistoryLimit: 5
+  jobTemplate:
+    metadata:
+      # Not the release's: what a run came to is no part of the release's own health; `backup status` judges it.
+      labels:
+        app.kubernetes.io/component: backups
+        app.kubernetes.io/part-of: xwiki-stack
+    spec:
+      # The engine retries what may pass by itself; another try of a whole run is the next schedule's.
+      backoffLimit: 0
+      # The engine ends itself after limits.runMinutes, with a reason; this is for one that cannot.
+      activeDeadlineSeconds: {{ mul 60 (add $.Values.limits.runMinutes 15) }}
+      ttlSecondsAfterFinished: 604800
+      template:
+        metadata:
+          labels:
+            {{- include "backups.selectorLabels" $ | nindent 12 }}
+            xwiki-stack/role: {{ .role }}
+        spec:
+          restartPolicy: Never
+          {{- include "backups.podCommons" $ | nindent 10 }}
+          affinity:
+            {{- with $.Values.affinity }}
+            {{- toYaml . | nindent 12 }}
+            {{- else }}
+            {{- include "backups.nearWiki" $ | nindent 12 }}
+            {{- end }}
+          containers:
+            - name: {{ .role }}
+              image: "{{ $.Values.image.repository }}:{{ $.Values.image.tag }}"
+              imagePullPolicy: {{ $.Values.image.pullPolicy }}
+              args: {{ .arguments | toJson }}
+              env:
+                - name: XWIKI_STACK_BACKUP_CONFIG
+                  value: /etc/xwiki-stack/{{ .config }}
+              securityContext:
+                allowPrivilegeEscalation: false
+                readOnlyRootFilesystem: true
+                capabilities:
+                  drop: ["ALL"]
+              resources:
+                {{- toYaml $.Values.resources | nindent 16 }}
+              volumeMounts:
+                - name: config
+                  mountPath: /etc/xwiki-stack
+                  readOnly: true
+                - name: keys
+                  mountPath: /run/secrets/backups
+                  readOnly: true
+                {{- if .database }}
+                - name: database
+                  mountPath: /run/secrets/database
+                  readOnly: true
+                {{- end }}
+                {{- if .files }}
+                - name: files
+                  mountPath: /usr/local/xwiki/data
+                  subPath: data
+                  readOnly: {{ eq .files "ro" }}
+                {{- end }}
+          volumes:
+            - name: config
+              configMap:
+                name: {{ include "backups.fullname" $ }}
+            - name: keys
+              secret:
+                secretName: {{ .secret | default (printf "%s-%s" (include "backups.fullname" $) .holder) }}
+                defaultMode: 0440
+                items:
+                  {{- range .keys }}
+                  - key: {{ . }}
+                    path: {{ . }}
+                  {{- end }}
+            {{- with .database }}
+            - name: database
+              secret:
+                secretName: {{ include "backups.databaseSecret" $ }}
+                defaultMode: 0440
+                items:
+                  - key: {{ . }}
+                    path: password
+            {{- end }}
+            {{- if .files }}
+            - name: files
+              persistentVolumeClaim:
+                claimName: {{ include "backups.claim" $ }}
+            {{- end }}
+{{- end }}

@@ -1,0 +1,25 @@
+{{/* The one place that names what lies outside this chart. */}}
+{{- define "backups.databaseHost" -}}
+{{ .Values.database.host | default (printf "%s-mysql" .Release.Name) }}
+{{- end }}
+
+{{- define "backups.databaseSecret" -}}
+{{ .Values.database.existingSecret | default (printf "%s-mysql" .Release.Name) }}
+{{- end }}
+
+{{- define "backups.claim" -}}
+{{ .Values.files.claim | default (printf "%s-xwiki-data" .Release.Name) }}
+{{- end }}
+
+{{/* Beside the wiki, whose volume only one node may have mounted; anywhere while it is stopped. */}}
+{{- define "backups.nearWiki" -}}
+podAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            app.kubernetes.io/instance: {{ .Release.Name }}
+            app.kubernetes.io/component: xwiki
+{{- end }}
