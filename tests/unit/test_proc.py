@@ -241,6 +241,7 @@ def test_an_attached_program_cleans_up_and_then_the_interrupt_goes_on(
 
     def interrupt() -> None:
         eventually(lambda: ready.exists() and bool(ready.read_text()))
+        time.sleep(1)  # the program may be ready before we have come to wait for it
         if error is KeyboardInterrupt:
             os.kill(int(ready.read_text()), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGUSR1)
