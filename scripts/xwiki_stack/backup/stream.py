@@ -110,37 +110,48 @@ def read(
     return Facts(sink.plain.size, sink.plain.sha256, source.size, source.hashed.sha256)
 
 
-class _Compressed:
-    """A reader of compressed bytes that pulls plain ones."""
+class _Reader:
+    """What the encryptor and the decryptor pull from. They would wrap a failure into their own."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
-        self.plain = Hashed(len)
+    def __init__(self) -> None:
         self.failure: BaseException | None = None
         self._ready = memoryview(b"")
-        self._ended = False
 
     def read(self, size: int = -1) -> bytes:
         try:
-            while not self._ready and not self._ended:
-                self._pull()
+            while not self._ready and (more := self._more()) is not None:
+                self._ready = memoryview(more)
         except BaseException as error:
-            # The encryptor would wrap it into its own kind.
             self.failure = error
             raise
         taken = self._ready[: size if size >= 0 else None]
         self._ready = self._ready[len(taken) :]
         return bytes(taken)
 
-    def _pull(self) -> None:
+    def _more(self) -> bytes | None:
+        """The next bytes, maybe none of them yet; None at the end."""
+        raise NotImplementedError
+
+
+class _Compressed(_Reader):
+    """A reader of compressed bytes that pulls plain ones."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        super().__init__()
+        self._chunks = iter(chunks)
+        self._compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
+        self.plain = Hashed(len)
+        self._ended = False
+
+    def _more(self) -> bytes | None:
+        if self._ended:
+            return None
         chunk = next(self._chunks, None)
         if chunk is None:
             self._ended = True
-            self._ready = memoryview(self._compressor.flush())
-        else:
-            self.plain.write(chunk)
-            self._ready = memoryview(self._compressor.compress(chunk))
+            return self._compressor.flush()
+        self.plain.write(chunk)
+        return self._compressor.compress(chunk)
 
 
 class _Guarded:
@@ -160,33 +171,23 @@ class _Guarded:
         pass
 
 
-class _Stored:
+class _Stored(_Reader):
     """A reader of stored bytes that hashes them on the way."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
+        super().__init__()
         self._blocks = blocks
         self.hashed = Hashed(len)
-        self.failure: BaseException | None = None
-        self._ready = memoryview(b"")
 
     @property
     def size(self) -> int:
         return self.hashed.size
 
-    def read(self, size: int = -1) -> bytes:
-        try:
-            while not self._ready:
-                block = next(self._blocks, None)
-                if block is None:
-                    return b""
-                self.hashed.write(block)
-                self._ready = memoryview(block)
-        except BaseException as error:
-            self.failure = error
-            raise
-        taken = self._ready[: size if size >= 0 else None]
-        self._ready = self._ready[len(taken) :]
-        return bytes(taken)
+    def _more(self) -> bytes | None:
+        block = next(self._blocks, None)
+        if block is not None:
+            self.hashed.write(block)
+        return block
 
     def drain(self) -> None:
         """Hash what a decryptor did not ask for."""
