@@ -99,10 +99,14 @@ class Bed:
         }
 
 
-def settled(bed: Bed, namespace: str) -> bool:
-    """Both components' rollouts are over. AssertionError while they are not."""
-    for kind, component in (("StatefulSet", "mysql"), ("Deployment", "xwiki")):
-        found = bed.kube.get(kind, f"{render.RELEASE}-{component}", namespace)
+KINDS = {"mysql": "StatefulSet", "xwiki": "Deployment"}
+"""What each component is."""
+
+
+def settled(bed: Bed, namespace: str, *components: str) -> bool:
+    """The rollouts of components, or of both, are over. AssertionError while they are not."""
+    for component in components or KINDS:
+        found = bed.kube.get(KINDS[component], f"{render.RELEASE}-{component}", namespace)
         assert readiness.unready(found) == "", component
     return True
 

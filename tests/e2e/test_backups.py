@@ -17,7 +17,7 @@ from tests.backups.s3 import BUCKET, S3
 from tests.e2e.conftest import LIGHT, Bed, make_namespace, settled
 from tests.e2e.inside import LOGIN, REST, Inside
 from tests.e2e.patience import eventually
-from xwiki_stack import credentials, proc, readiness, render, up
+from xwiki_stack import credentials, proc, render, up
 from xwiki_stack.backup import signature
 from xwiki_stack.cluster import engine
 from xwiki_stack.render import Values
@@ -110,12 +110,6 @@ def run(bed: Bed, role: str) -> str:
     return log.out
 
 
-def database_ready(bed: Bed) -> bool:
-    found = bed.kube.get("StatefulSet", f"{render.RELEASE}-mysql", NAMESPACE)
-    assert readiness.unready(found) == ""
-    return True
-
-
 def test_page_and_attachment_come_back_after_namespace_and_volumes_are_gone(
     empty: Bed, s3: S3
 ) -> None:
@@ -138,7 +132,7 @@ def test_page_and_attachment_come_back_after_namespace_and_volumes_are_gone(
     credentials.ensure(bed.kube, NAMESPACE, render.RELEASE)
     keys.put(bed, "recovery", "writer")
     bed.release(NAMESPACE).install(values(bed, s3, keys, stopped=True))
-    eventually(lambda: database_ready(bed), seconds=300)
+    eventually(lambda: settled(bed, NAMESPACE, "mysql"), seconds=300)
     assert "start XWiki now" in run(bed, "restore")
     with pytest.raises(AssertionError, match=r"hold \d+ tables"):
         run(bed, "restore")  # a target that holds something is never touched

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import LIGHT, Bed, make_namespace
+from tests.e2e.conftest import LIGHT, Bed, make_namespace, settled
 from tests.e2e.inside import Inside
 from tests.e2e.patience import eventually
-from xwiki_stack import cluster, credentials, readiness, render, status
+from xwiki_stack import cluster, credentials, render, status
 from xwiki_stack.kube import Manifest
 
 Values = Callable[..., list[render.Values]]
@@ -88,7 +88,7 @@ def test_a_wrong_database_password_waits_and_is_explained(
     data = (bed.kube.get("Secret", name, database) or {})["data"]
     bed.kube.patch("Secret", name, secrets, {"data": data})
     # The kubelet brings a changed Secret to a mounted volume within about a minute.
-    eventually(lambda: ready(bed, secrets), seconds=240)
+    eventually(lambda: settled(bed, secrets, "xwiki"), seconds=240)
     assert bed.pod(secrets, "xwiki")["metadata"]["uid"] == before
 
 
@@ -128,7 +128,7 @@ def test_a_full_volume_is_named_and_what_was_written_stays(
     copy_secret(bed, database, secrets, "shared-database")
     own["xwiki"]["persistence"] = {"existingClaim": "small"}
     bed.release(secrets).install(values(LIGHT, own))
-    eventually(lambda: ready(bed, secrets), seconds=180)
+    eventually(lambda: settled(bed, secrets, "xwiki"), seconds=180)
     full = Inside(bed, secrets)
     assert full.write("Full") == "201"
     assert full.attach("Full", "before.bin", "x") == "201"
@@ -187,10 +187,3 @@ def small_volume(bed: Bed, namespace: str) -> None:
             },
         }
     )
-
-
-def ready(bed: Bed, namespace: str) -> bool:
-    """The wiki's rollout is over. AssertionError while it is not."""
-    found = bed.kube.get("Deployment", f"{render.RELEASE}-xwiki", namespace)
-    assert readiness.unready(found) == ""
-    return True
