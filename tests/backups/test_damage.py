@@ -96,7 +96,7 @@ def test_a_wrong_key_opens_nothing(untouched: Wiki) -> None:
 
 
 def test_a_changed_manifest_is_refused(untouched: Wiki) -> None:
-    path = untouched.objects / manifest.key_of(untouched.sets()[0])
+    path = untouched.objects / manifest.key_of(manifest.SITE, untouched.sets()[0])
     envelope = json.loads(path.read_bytes())
     envelope["body"]["tables"][f"{untouched.schema}.nasty"] = 1
     overwrite(path, signature.canonical(envelope))
@@ -107,14 +107,14 @@ def test_a_manifest_signed_by_a_stranger_is_refused(
     untouched: Wiki, make: Callable[..., Wiki]
 ) -> None:
     stranger = make()
-    path = untouched.objects / manifest.key_of(untouched.sets()[0])
+    path = untouched.objects / manifest.key_of(manifest.SITE, untouched.sets()[0])
     body = json.loads(path.read_bytes())["body"]
     overwrite(path, signature.seal("set", body, stranger.signing))
     refused(untouched, DamagedError, "is not trusted here")
 
 
 def test_evidence_never_passes_for_a_manifest(untouched: Wiki) -> None:
-    path = untouched.objects / manifest.key_of(untouched.sets()[0])
+    path = untouched.objects / manifest.key_of(manifest.SITE, untouched.sets()[0])
     body = json.loads(path.read_bytes())["body"]
     overwrite(path, signature.seal("evidence", body, untouched.signing))
     refused(untouched, DamagedError, "was changed after it was signed")
@@ -125,7 +125,10 @@ def test_a_manifest_swapped_between_sets_is_refused(wiki: Wiki) -> None:
     later()
     second = run(wiki).manifest.id
     wiki.destroy()
-    shutil.copyfile(wiki.objects / manifest.key_of(first), wiki.objects / manifest.key_of(second))
+    shutil.copyfile(
+        wiki.objects / manifest.key_of(manifest.SITE, first),
+        wiki.objects / manifest.key_of(manifest.SITE, second),
+    )
     refused(wiki, DamagedError, "was moved here from another set", restore.Wish(second))
     assert list(wiki.root.iterdir()) == []
 
@@ -135,7 +138,7 @@ def test_a_set_replaced_under_its_followers_breaks_the_chain(wiki: Wiki) -> None
     later()
     run(wiki)
     # Signed by the right key, under the same name, but not what its follower knew.
-    path = wiki.objects / manifest.key_of(first)
+    path = wiki.objects / manifest.key_of(manifest.SITE, first)
     body = json.loads(path.read_bytes())["body"]
     body["files"]["vanished"] = 5
     overwrite(path, signature.seal("set", body, wiki.signing))

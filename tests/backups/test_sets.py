@@ -19,7 +19,7 @@ def silent(_line: str) -> None:
     """Nobody listens."""
 
 
-def run(wiki: Wiki, **changes: object) -> manifest.Found:
+def run(wiki: Wiki, **changes: object) -> manifest.Found[manifest.Site]:
     return site.run(wiki.loaded(**changes), silent).found
 
 
@@ -123,10 +123,10 @@ def test_the_lock_is_free_after_a_failure(wiki: Wiki) -> None:
 def test_a_set_of_the_future_stops_the_next_run(wiki: Wiki) -> None:
     run(wiki)
     store, known = Store(wiki.loaded()), wiki.loaded()
-    old = manifest.listing(store, known.need_trusted(), "staging").sets[0].manifest
+    old = manifest.listing(store, known.need_trusted(), "staging", manifest.Site).sets[0].manifest
     name = "20990101T000000Z-00000000"
     parts = {
-        part: replace(getattr(old, part), key=manifest.key_of(name, part))
+        part: replace(getattr(old, part), key=manifest.key_of(manifest.SITE, name, part))
         for part in ("database", "index")
     }
     far = replace(old, id=name, **parts)

@@ -7,18 +7,18 @@ import pytest
 
 from xwiki_stack.backup import evidence, retention
 from xwiki_stack.backup.config import Retention
-from xwiki_stack.backup.manifest import Artefact, Found, Manifest
+from xwiki_stack.backup.manifest import Artefact, Found, Site
 from xwiki_stack.errors import RefusedError
 
 NOW = datetime(2026, 11, 26, 6, 0, tzinfo=UTC)
 RULES = Retention(opened=3, last=4, daily=7, weekly=4, monthly=6)
 
 
-def made(moment: datetime) -> Found:
+def made(moment: datetime) -> Found[Site]:
     """A set of that moment."""
     name = f"{moment:%Y%m%dT%H%M%SZ}-00000000"
     part = Artefact("x", 1, "0", 1, "0")
-    manifest = Manifest(
+    manifest = Site(
         id=name, environment="e", snapshot="", tool="", server="9.7.1", mysqldump="9.7.1",
         position={}, schemas=[], tables={}, database=part, index=part, packs=[], generation={},
         files={}, attachments={}, producers={}, recipients=[],
@@ -26,17 +26,19 @@ def made(moment: datetime) -> Found:
     return Found(manifest, f"hash of {name}")
 
 
-def proof(item: Found, kind: str, *, held: bool = True, manifest: str = "") -> evidence.Record:
+def proof(
+    item: Found[Site], kind: str, *, held: bool = True, manifest: str = ""
+) -> evidence.Record:
     return evidence.Record(item.manifest.id, manifest or item.sha256, kind, held, "2026", 1, 1, "")
 
 
-def history(days: int, *, every: int = 12, newest: datetime = NOW) -> list[Found]:
+def history(days: int, *, every: int = 12, newest: datetime = NOW) -> list[Found[Site]]:
     """Sets every so many hours, for so many days, oldest first."""
     count = days * 24 // every
     return [made(newest - timedelta(hours=every * n)) for n in reversed(range(count))]
 
 
-def proven(sets: list[Found], opened: int = 3) -> list[evidence.Record]:
+def proven(sets: list[Found[Site]], opened: int = 3) -> list[evidence.Record]:
     return [proof(sets[-1], evidence.INTACT), *(proof(s, evidence.OPENED) for s in sets[:opened])]
 
 

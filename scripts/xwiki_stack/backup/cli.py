@@ -17,7 +17,7 @@ from xwiki_stack.backup import (
     verify,
 )
 from xwiki_stack.backup.config import Config
-from xwiki_stack.backup.manifest import Found
+from xwiki_stack.backup.manifest import Found, Site
 from xwiki_stack.backup.store import Store
 from xwiki_stack.errors import DamagedError, IntentError
 from xwiki_stack.steps import clock
@@ -134,7 +134,7 @@ def _verify(arguments: argparse.Namespace) -> None:
     store = Store(known)
     identities = keyring.openers(known) if arguments.opened else []
     signing = None if arguments.no_record else keyring.signing(known)
-    sets = manifest.listing(store, known.need_trusted(), known.environment)
+    sets = manifest.listing(store, known.need_trusted(), known.environment, Site)
     failed = list(sets.unreadable.values()) if arguments.all else []
     for proof in verify.proofs(store, sets.sets, _chosen(sets, arguments), identities):
         speed = site.rate(proof.bytes, proof.seconds)
@@ -149,7 +149,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         )  # fmt: skip
 
 
-def _chosen(sets: manifest.Listing, arguments: argparse.Namespace) -> list[Found]:
+def _chosen(sets: manifest.Listing[Site], arguments: argparse.Namespace) -> list[Found[Site]]:
     if arguments.all:
         return list(reversed(sets.sets))
     if arguments.set != "newest":

@@ -69,6 +69,15 @@ class Database:
 
 
 @dataclass(frozen=True)
+class Web:
+    """A running wiki as HTTP serves it. `url` has no slash at its end; `user` may do all in it."""
+
+    url: str
+    user: str
+    password_file: Path
+
+
+@dataclass(frozen=True)
 class Limits:
     """Of one run, and of how long packs are shared."""
 
@@ -100,6 +109,7 @@ class Config:
     keys: Keys
     database: Database | None
     files: Path | None
+    web: Web | None = None
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
     rpo_hours: int = 24
@@ -111,6 +121,10 @@ class Config:
     def need_files(self) -> Path:
         """XWiki's permanent directory, or IntentError that names the missing key."""
         return self.files or self._lack("files.root", "XWiki's permanent directory")
+
+    def need_web(self) -> Web:
+        """The running wiki, or IntentError that names the missing key."""
+        return self.web or self._lack("web", "url, passwordFile")
 
     def need_recipients(self) -> tuple[str, ...]:
         """age public keys, or IntentError that names the missing key."""
@@ -144,6 +158,7 @@ def load(path: Path) -> Config:
         keys=_keys(document["keys"]),
         database=_database(document["database"]) if "database" in document else None,
         files=Path(document["files"]["root"]) if "files" in document else None,
+        web=_web(document["web"]) if "web" in document else None,
         limits=Limits(
             run_minutes=limits.get("runMinutes", Limits.run_minutes),
             generation_sets=limits.get("generationSets", Limits.generation_sets),
@@ -211,4 +226,12 @@ def _database(said: Mapping[str, Any]) -> Database:
         main_wiki=said.get("mainWiki", "xwiki"),
         prefix=said.get("prefix", ""),
         programs=said.get("programs", ""),
+    )
+
+
+def _web(said: Mapping[str, Any]) -> Web:
+    return Web(
+        url=said["url"].rstrip("/"),
+        user=said.get("user", "superadmin"),
+        password_file=Path(said["passwordFile"]),
     )

@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -15,11 +16,17 @@ FOLDER = "evidence/"
 INTACT, OPENED, RUN = "intact", "opened", "run"
 """Stored bytes are those of the manifest; all of it decrypts and is whole; a run that failed."""
 
+DRILL, PRUNE = "drill", "prune"
+"""A set was brought back for a try, or could not be; sets were let go, told beside the newest."""
+
 
 @dataclass(frozen=True)
 class Record:
-    """A statement on one set.
+    """A statement on one set, or on a run that made none.
 
+    sets: kind of the set (manifest.SITE, manifest.XAR).
+    facts: what a kind adds. DRILL: `rto_seconds`, `steps` (name to seconds), `counts`.
+    PRUNE: `dropped`, `kept`, `orphans`, `bytes`.
     manifest: SHA-256 of the stored manifest it speaks of, "" for a run that made none.
     at: UTC by the store's clock. words: what was wrong, or what was seen.
     """
@@ -33,6 +40,8 @@ class Record:
     bytes: int
     words: str
     misses: int = 0
+    sets: str = "site"
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def write(store: Store, record: Record, key: Ed25519PrivateKey) -> None:

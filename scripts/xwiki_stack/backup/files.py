@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from xwiki_stack.backup import stream
 from xwiki_stack.backup.config import Limits
-from xwiki_stack.backup.manifest import Artefact, Found, Pack, key_of
+from xwiki_stack.backup.manifest import SITE, Artefact, Found, Pack, Site, key_of
 from xwiki_stack.backup.store import MIB, Store
 from xwiki_stack.errors import DamagedError, IncompleteError
 
@@ -105,7 +105,7 @@ class Generation:
         return Generation(secrets.token_hex(16), 1, moment)
 
 
-def generation_after(previous: Found | None, moment: str, age_days: float, limits: Limits
+def generation_after(previous: Found[Site] | None, moment: str, age_days: float, limits: Limits
                      ) -> Generation:  # fmt: skip
     """The generation of a new set: the previous one's while it has sets and days left.
 
@@ -226,7 +226,7 @@ class Copy:
     def finish(self, recipients: Sequence[Any], set_id: str) -> Artefact:
         """Store the index; give what the manifest says of it."""
         self._drop_unused()
-        key = key_of(set_id, "index.zst.age")
+        key = key_of(SITE, set_id, "index.zst.age")
         facts = stream.write(self.store, key, self.index.lines(), recipients)
         return Artefact(key, facts.plain_bytes, facts.plain_sha256, facts.stored_bytes,
                         facts.stored_sha256)  # fmt: skip

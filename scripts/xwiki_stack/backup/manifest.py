@@ -8,10 +8,10 @@ single file would tell whoever reads the bucket that a known file is in the wiki
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -20,8 +20,10 @@ from xwiki_stack.backup.store import Absent, Store
 from xwiki_stack.errors import DamagedError, IntentError
 
 SCHEMA = 1
-KIND = "site"
-FOLDER = f"sets/{KIND}/"
+SITE, XAR = "site", "xar"
+"""Kinds of sets: database and files, from which a wiki comes back as it was; XWiki's own export,
+which survives a change of the database."""
+
 NAME = "manifest.json"
 
 _ID = re.compile(r"(\d{8}T\d{6}Z)-[0-9a-f]{8}")
@@ -48,18 +50,63 @@ class Pack:
     sha256: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a set is. `tables`: rows by `schema.table`, from the dump stream itself.
+    """What every set says of itself, whatever its kind.
 
-    generation: `id`, `number` of this set in it (from 1), `began` (time of its first set).
-    files: counts and bytes. previous: `id` and `sha256` of the stored manifest before this one.
+    producers: exit code of each. recipients: fingerprints of who can open it.
+    previous: `id` and `sha256` of the stored manifest of the same kind before this one.
     """
+
+    KIND: ClassVar[str]
 
     id: str
     environment: str
     snapshot: str
     tool: str
+    producers: dict[str, int]
+    recipients: list[str]
+    previous: dict[str, str] | None = None
+    schema: int = SCHEMA
+    kind: str
+
+    @property
+    def time(self) -> datetime:
+        """The moment whose data this is."""
+        return time_of(self.id)
+
+    @property
+    def own(self) -> list[Artefact]:
+        """Objects that lie in the set's own folder."""
+        raise NotImplementedError
+
+    @property
+    def objects(self) -> list[Pack]:
+        """Every object that the set needs, with stored size and hash."""
+        return [Pack(a.key, a.stored_bytes, a.stored_sha256) for a in self.own]
+
+    @property
+    def bytes(self) -> int:
+        """Stored bytes of all its objects, shared ones too."""
+        return sum(item.bytes for item in self.objects)
+
+    @classmethod
+    def read(cls, body: dict[str, Any], where: str) -> Self:
+        """A manifest of this kind from its document. Raises DamagedError; TypeError, KeyError
+        and AttributeError for what has another shape."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site(Manifest):
+    """Database and files. `tables`: rows by `schema.table`, from the dump stream itself.
+
+    generation: `id`, `number` of this set in it (from 1), `began` (time of its first set).
+    files: counts and bytes.
+    """
+
+    KIND: ClassVar[str] = SITE
+
     server: str
     mysqldump: str
     position: dict[str, Any]
@@ -71,50 +118,52 @@ class Manifest:
     generation: dict[str, Any]
     files: dict[str, int]
     attachments: dict[str, int]
-    producers: dict[str, int]
-    recipients: list[str]
-    previous: dict[str, str] | None = None
-    schema: int = SCHEMA
-    kind: str = KIND
+    kind: str = SITE
 
     @property
-    def time(self) -> datetime:
-        """The moment whose data this is."""
-        return time_of(self.id)
+    def own(self) -> list[Artefact]:
+        return [self.database, self.index]
 
     @property
     def objects(self) -> list[Pack]:
-        """Every object that the set needs, with stored size and hash."""
-        own = [Pack(a.key, a.stored_bytes, a.stored_sha256) for a in (self.database, self.index)]
-        return [*own, *self.packs]
+        return [*super().objects, *self.packs]
 
-    @property
-    def bytes(self) -> int:
-        """Stored bytes of all its objects, shared ones too."""
-        return sum(item.bytes for item in self.objects)
+    @classmethod
+    def read(cls, body: dict[str, Any], where: str) -> Self:
+        read = dict(body)
+        read["database"], read["index"] = Artefact(**body["database"]), Artefact(**body["index"])
+        read["packs"] = [Pack(**pack) for pack in body["packs"]]
+        made = cls(**read)
+        if not all(_PACK.fullmatch(pack.key) for pack in made.packs):
+            raise DamagedError("names a pack that can be none", where=where)
+        return made
+
+
+M = TypeVar("M", bound=Manifest)
+M_co = TypeVar("M_co", bound=Manifest, covariant=True)
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(Generic[M_co]):
     """A set as the bucket has it: its manifest and the hash that its follower states of it."""
 
-    manifest: Manifest
+    manifest: M_co
     sha256: str
 
 
 @dataclass
-class Listing:
-    """All sets of a bucket, oldest first. `unreadable`: id to what is wrong with its manifest."""
+class Listing(Generic[M_co]):
+    """All sets of a kind, oldest first. `unreadable`: id to what is wrong with its manifest."""
 
-    sets: list[Found] = field(default_factory=list)
+    sets: list[Found[M_co]] = field(default_factory=list)
     unreadable: dict[str, DamagedError] = field(default_factory=dict)
 
     @property
-    def newest(self) -> Found | None:
+    def newest(self) -> Found[M_co] | None:
         """The newest set whose manifest is signed by a trusted key."""
         return self.sets[-1] if self.sets else None
 
-    def find(self, name: str) -> Found:
+    def find(self, name: str) -> Found[M_co]:
         """A set by its id, or by its beginning. Raises IntentError, or what is wrong with it."""
         for broken, error in self.unreadable.items():
             if name and broken.startswith(name):
@@ -142,28 +191,35 @@ def time_of(name: str) -> datetime:
         raise DamagedError(f"{name!r} is no id of a set") from error
 
 
-def key_of(name: str, part: str = NAME) -> str:
+def folder_of(kind: str) -> str:
+    """Where the sets of a kind lie."""
+    return f"sets/{kind}/"
+
+
+def key_of(kind: str, name: str, part: str = NAME) -> str:
     """Where a set's own object lies."""
-    return f"{FOLDER}{name}/{part}"
+    return f"{folder_of(kind)}{name}/{part}"
 
 
-def publish(store: Store, manifest: Manifest, key: Ed25519PrivateKey) -> Found:
+def publish(store: Store, manifest: M, key: Ed25519PrivateKey) -> Found[M]:
     """Make the set exist. The last thing a run writes, and only where nothing is."""
     content = signature.seal("set", asdict(manifest), key)
-    store.put_new(key_of(manifest.id), content)
+    store.put_new(key_of(manifest.kind, manifest.id), content)
     return Found(manifest, hashlib.sha256(content).hexdigest())
 
 
-def fetch(store: Store, name: str, trusted: Iterable[str], environment: str) -> Found:
+def fetch(
+    store: Store, name: str, trusted: Iterable[str], environment: str, shape: type[M]
+) -> Found[M]:
     """A set by its exact id. Raises DamagedError unless a trusted key signed just that set."""
-    key = key_of(name)
+    key = key_of(shape.KIND, name)
     try:
         content = store.get(key)
     except Absent as error:
         raise DamagedError("there is no manifest, so no set", where=store.key(key)) from error
     where = store.key(key)
     body = signature.unseal("set", content, trusted, where)
-    manifest = _read(body, where)
+    manifest = _read(body, where, shape)
     if manifest.id != name:
         raise DamagedError(
             f"is the manifest of {manifest.id}: it was moved here from another set", where=where
@@ -177,28 +233,28 @@ def fetch(store: Store, name: str, trusted: Iterable[str], environment: str) -> 
     return Found(manifest, hashlib.sha256(content).hexdigest())
 
 
-def names(store: Store) -> list[str]:
-    """Ids of all sets that have a manifest, signed or not, oldest first."""
+def names(store: Store, kind: str) -> list[str]:
+    """Ids of all sets of a kind that have a manifest, signed or not, oldest first."""
     found = []
-    for item in store.listed(FOLDER):
-        name, _, part = item.key.removeprefix(FOLDER).partition("/")
+    for item in store.listed(folder_of(kind)):
+        name, _, part = item.key.removeprefix(folder_of(kind)).partition("/")
         if part == NAME and _ID.fullmatch(name):
             found.append(name)
     return sorted(found)
 
 
-def listing(store: Store, trusted: Iterable[str], environment: str) -> Listing:
-    """All sets, each manifest read and its signature checked."""
-    keys, found = tuple(trusted), Listing()
-    for name in names(store):
+def listing(store: Store, trusted: Iterable[str], environment: str, shape: type[M]) -> Listing[M]:
+    """All sets of a kind, each manifest read and its signature checked."""
+    keys, found = tuple(trusted), Listing[M]()
+    for name in names(store, shape.KIND):
         try:
-            found.sets.append(fetch(store, name, keys, environment))
+            found.sets.append(fetch(store, name, keys, environment, shape))
         except DamagedError as error:
             found.unreadable[name] = error
     return found
 
 
-def chain_breaks(sets: list[Found]) -> Iterator[tuple[str, str]]:
+def chain_breaks(sets: Sequence[Found[Manifest]]) -> Iterator[tuple[str, str]]:
     """(id, what is wrong) for each set whose statement of its predecessor is not true.
 
     A predecessor that is gone was pruned; only one that is there can contradict.
@@ -211,25 +267,19 @@ def chain_breaks(sets: list[Found]) -> Iterator[tuple[str, str]]:
             yield item.manifest.id, f"the manifest of {said['id']} before it was replaced"
 
 
-def _read(body: Any, where: str) -> Manifest:
+def _read(body: Any, where: str, shape: type[M]) -> M:
     try:
-        if body["schema"] != SCHEMA or body["kind"] != KIND:
+        if body["schema"] != SCHEMA or body["kind"] != shape.KIND:
             raise DamagedError(
                 f"has schema {body['schema']!r} of {body['kind']!r}",
                 where=where,
-                allowed=f"{SCHEMA} of {KIND}",
+                allowed=f"{SCHEMA} of {shape.KIND}",
                 next="use the xwiki-stack that made it, or a newer one",
             )
-        read = dict(body)
-        read["database"], read["index"] = Artefact(**body["database"]), Artefact(**body["index"])
-        read["packs"] = [Pack(**pack) for pack in body["packs"]]
-        manifest = Manifest(**read)
-        home = f"{FOLDER}{manifest.id}/"
-        own = [manifest.database.key, manifest.index.key]
-        if not all(key.startswith(home) for key in own):
+        manifest = shape.read(body, where)
+        home = f"{folder_of(shape.KIND)}{manifest.id}/"
+        if not all(artefact.key.startswith(home) for artefact in manifest.own):
             raise DamagedError("names objects of another set as its own", where=where)
-        if not all(_PACK.fullmatch(pack.key) for pack in manifest.packs):
-            raise DamagedError("names a pack that can be none", where=where)
         manifest.time  # noqa: B018 - raises for what is no id
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"is no manifest: {error}", where=where) from error

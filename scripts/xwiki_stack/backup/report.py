@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from xwiki_stack.backup import evidence, manifest
 from xwiki_stack.backup.config import Config
-from xwiki_stack.backup.manifest import Found, Listing
+from xwiki_stack.backup.manifest import Found, Listing, Site
 from xwiki_stack.backup.site import detail, size
 from xwiki_stack.backup.store import Store
 
@@ -27,10 +27,10 @@ class Report:
 def listed(config: Config) -> str:
     """All sets, newest first: moment, size, what was proven."""
     store, trusted = Store(config), config.need_trusted()
-    sets = manifest.listing(store, trusted, config.environment)
+    sets = manifest.listing(store, trusted, config.environment, Site)
     records = evidence.read(store, trusted)
     if not sets.sets and not sets.unreadable:
-        return f"no set in {store.key(manifest.FOLDER)}"
+        return f"no set in {store.key(manifest.folder_of(manifest.SITE))}"
     rows = [("SET", "SNAPSHOT", "SIZE", "FILES", "INTACT", "OPENED")]
     for item in reversed(sets.sets):
         made = item.manifest
@@ -45,7 +45,7 @@ def listed(config: Config) -> str:
 def shown(config: Config, name: str) -> str:
     """One set in detail."""
     store, trusted = Store(config), config.need_trusted()
-    sets = manifest.listing(store, trusted, config.environment)
+    sets = manifest.listing(store, trusted, config.environment, Site)
     found = sets.find(name) if name != "newest" else sets.newest or sets.find("")
     records = evidence.read(store, trusted)
     rows = [*detail(found), ("intact", _word(records, evidence.INTACT, found)),
@@ -56,12 +56,12 @@ def shown(config: Config, name: str) -> str:
 def status(config: Config) -> Report:
     """Newest set, its age against the promise, newest proofs, what is wrong and what to do."""
     store, trusted = Store(config), config.need_trusted()
-    sets = manifest.listing(store, trusted, config.environment)
+    sets = manifest.listing(store, trusted, config.environment, Site)
     return judge(config, sets, evidence.read(store, trusted), store.now())
 
 
 def judge(
-    config: Config, sets: Listing, records: Sequence[evidence.Record], now: datetime
+    config: Config, sets: Listing[Site], records: Sequence[evidence.Record], now: datetime
 ) -> Report:
     """The status of what was found."""
     problems = [f"{name}: {error}" for name, error in sets.unreadable.items()]
@@ -105,12 +105,12 @@ def judge(
     return Report(text, tuple(problems))
 
 
-def _held(records: Sequence[evidence.Record], kind: str, item: Found) -> bool:
+def _held(records: Sequence[evidence.Record], kind: str, item: Found[Site]) -> bool:
     record = evidence.latest(records, kind, item.manifest.id, item.sha256)
     return bool(record and record.held)
 
 
-def _word(records: Sequence[evidence.Record], kind: str, item: Found) -> str:
+def _word(records: Sequence[evidence.Record], kind: str, item: Found[Site]) -> str:
     record = evidence.latest(records, kind, item.manifest.id, item.sha256)
     if record is None:
         return "-"

@@ -15,7 +15,7 @@ from typing import IO, Any
 from xwiki_stack import proc
 from xwiki_stack.backup import deadline, dump, files, keyring, manifest, mysql, stream, verify
 from xwiki_stack.backup.config import Config
-from xwiki_stack.backup.manifest import Found, Manifest
+from xwiki_stack.backup.manifest import Found, Site
 from xwiki_stack.backup.site import rate, size
 from xwiki_stack.backup.store import Store
 from xwiki_stack.errors import DamagedError, IncompleteError, IntentError, RefusedError
@@ -31,7 +31,7 @@ PROGRESS_SECONDS = 5.0
 class Outcome:
     """What was restored, in how many seconds, the whole-set proof included."""
 
-    found: Found
+    found: Found[Site]
     seconds: float
     tables: int
     files: int
@@ -67,7 +67,7 @@ def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
     return Outcome(found, time.monotonic() - began, tables, count)
 
 
-def choose(config: Config, store: Store, wish: Wish) -> Found:
+def choose(config: Config, store: Store, wish: Wish) -> Found[Site]:
     """The set that is wished, if it may come into this environment. Raises RefusedError."""
     source = wish.source or config.environment
     if source != config.environment and config.purpose == "prod":
@@ -75,7 +75,7 @@ def choose(config: Config, store: Store, wish: Wish) -> Found:
             f"{config.environment} is production: no set of {source} comes into it",
             next="restore one of its own sets",
         )
-    listing = manifest.listing(store, config.need_trusted(), source)
+    listing = manifest.listing(store, config.need_trusted(), source, Site)
     if wish.set:
         found = listing.find(wish.set)
     elif listing.newest:
@@ -93,15 +93,15 @@ def choose(config: Config, store: Store, wish: Wish) -> Found:
     elif listing.unreadable:
         raise next(iter(listing.unreadable.values()))
     else:
-        raise IntentError("there is no set", where=store.key(manifest.FOLDER))
+        raise IntentError("there is no set", where=store.key(manifest.folder_of(manifest.SITE)))
     for name, words in manifest.chain_breaks(listing.sets):
         said = next(item for item in listing.sets if item.manifest.id == name).manifest.previous
         if said and said["id"] == found.manifest.id:
-            raise DamagedError(words, where=store.key(manifest.key_of(name)))
+            raise DamagedError(words, where=store.key(manifest.key_of(manifest.SITE, name)))
     return found
 
 
-def _empty_database(config: Config, made: Manifest) -> mysql.Server:
+def _empty_database(config: Config, made: Site) -> mysql.Server:
     """The target's server, if it is new enough and holds nothing of the wiki yet."""
     server, database = mysql.Server(config), config.need_database()
     facts = server.facts()
@@ -144,7 +144,7 @@ def _empty_folder(config: Config) -> Path:
     return root
 
 
-def _load(store: Store, made: Manifest, identities: Sequence[Any], server: mysql.Server,
+def _load(store: Store, made: Site, identities: Sequence[Any], server: mysql.Server,
           emit: Emit) -> int:  # fmt: skip
     """Load the dump and count what the server has then."""
     progress = _Progress("database", made.database.plain_bytes, emit)
@@ -183,7 +183,7 @@ def _load(store: Store, made: Manifest, identities: Sequence[Any], server: mysql
     return len(counted)
 
 
-def _write(store: Store, made: Manifest, identities: Sequence[Any], root: Path, emit: Emit) -> int:
+def _write(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit) -> int:
     """Write all files, each checked against its size and hash and brought to the disk."""
     index = verify.index_of(store, made, identities)
     entries = list(index.entries.values())

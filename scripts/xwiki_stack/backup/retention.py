@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from xwiki_stack.backup import deadline, evidence, lock, manifest
 from xwiki_stack.backup.config import Config, Retention
-from xwiki_stack.backup.manifest import Found, Listing
+from xwiki_stack.backup.manifest import Found, Listing, Site
 from xwiki_stack.backup.site import size
 from xwiki_stack.backup.store import Store
 from xwiki_stack.errors import RefusedError
@@ -52,7 +52,7 @@ class Outcome:
 
 
 def plan(
-    sets: Sequence[Found], records: Iterable[evidence.Record], now: datetime, rules: Retention
+    sets: Sequence[Found[Site]], records: Iterable[evidence.Record], now: datetime, rules: Retention
 ) -> Plan:
     """Decide. sets: all, oldest first. Raises RefusedError where nothing may be decided."""
     if not sets:
@@ -78,7 +78,7 @@ def plan(
         )
     reasons: dict[str, list[str]] = {}
 
-    def keep(items: Iterable[Found], reason: str) -> None:
+    def keep(items: Iterable[Found[Site]], reason: str) -> None:
         for item in items:
             reasons.setdefault(item.manifest.id, []).append(reason)
 
@@ -133,9 +133,9 @@ def _prune(config: Config, store: Store, emit: Emit, *, apply: bool) -> Outcome:
     return Outcome(decided, tuple(orphans), len(uploads), gone + swept, apply)
 
 
-def _listing(config: Config, store: Store) -> Listing:
+def _listing(config: Config, store: Store) -> Listing[Site]:
     """All sets. One that cannot be read names packs nobody knows, so nothing may go."""
-    listing = manifest.listing(store, config.need_trusted(), config.environment)
+    listing = manifest.listing(store, config.need_trusted(), config.environment, Site)
     for name, error in listing.unreadable.items():
         raise RefusedError(
             f"the manifest of {name} cannot be trusted: {error.what}",
@@ -147,10 +147,10 @@ def _listing(config: Config, store: Store) -> Listing:
 
 def _drop(store: Store, names: Sequence[str]) -> int:
     """Remove sets, manifests first: from then on they do not exist. Gives bytes."""
-    store.delete([manifest.key_of(name) for name in names])
+    store.delete([manifest.key_of(manifest.SITE, name) for name in names])
     gone, keys = 0, []
     for name in names:
-        for folder in (f"{manifest.FOLDER}{name}/", f"{evidence.FOLDER}{name}/"):
+        for folder in (f"{manifest.folder_of(manifest.SITE)}{name}/", f"{evidence.FOLDER}{name}/"):
             for item in store.listed(folder):
                 keys.append(item.key)
                 gone += item.size
@@ -159,16 +159,17 @@ def _drop(store: Store, names: Sequence[str]) -> int:
 
 
 def _orphans(
-    store: Store, listing: Listing, dropped: Sequence[str], now: datetime
+    store: Store, listing: Listing[Site], dropped: Sequence[str], now: datetime
 ) -> tuple[list[str], int]:
     """Objects that no listed manifest names and that are old enough; and their bytes."""
     named = {item.key for found in listing.sets for item in found.manifest.objects}
-    named |= {manifest.key_of(found.manifest.id) for found in listing.sets}
+    named |= {manifest.key_of(manifest.SITE, found.manifest.id) for found in listing.sets}
+    home = manifest.folder_of(manifest.SITE)
     keys, total = [], 0
-    for folder in (manifest.FOLDER, "packs/"):
+    for folder in (home, "packs/"):
         for item in store.listed(folder):
-            parts = item.key.removeprefix(manifest.FOLDER).split("/")
-            is_manifest = folder == manifest.FOLDER and parts[1:] == [manifest.NAME]
+            parts = item.key.removeprefix(home).split("/")
+            is_manifest = folder == home and parts[1:] == [manifest.NAME]
             # A manifest is a set, never an orphan: only the plan takes one.
             spared = is_manifest and parts[0] not in dropped
             if item.key not in named and not spared and now - item.modified > ORPHAN_AGE:
@@ -177,12 +178,12 @@ def _orphans(
     return keys, total
 
 
-def _holds(records: Sequence[evidence.Record], kind: str, item: Found) -> bool:
+def _holds(records: Sequence[evidence.Record], kind: str, item: Found[Site]) -> bool:
     last = evidence.latest(records, kind, item.manifest.id, item.sha256)
     return bool(last and last.held)
 
 
-def _newest_of(sets: Sequence[Found], period: str, count: int) -> list[Found]:
+def _newest_of(sets: Sequence[Found[Site]], period: str, count: int) -> list[Found[Site]]:
     """The newest set of each of the last `count` periods that have one."""
     newest = {item.manifest.time.strftime(period): item for item in sets}
     return [newest[key] for key in sorted(newest)[len(newest) - min(count, len(newest)) :]]

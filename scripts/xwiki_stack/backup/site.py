@@ -28,7 +28,7 @@ from xwiki_stack.backup import (
     stream,
 )
 from xwiki_stack.backup.config import Config
-from xwiki_stack.backup.manifest import Artefact, Found, Manifest
+from xwiki_stack.backup.manifest import Artefact, Found, Site
 from xwiki_stack.backup.store import Store, probe
 from xwiki_stack.errors import (
     DamagedError,
@@ -60,7 +60,7 @@ EXTRA_MINUTES = 15
 class Outcome:
     """A set that exists now; bytes sent are less than the set's where packs are shared."""
 
-    found: Found
+    found: Found[Site]
     seconds: float
     sent: int
 
@@ -153,11 +153,11 @@ class _Work:
     sent: int = 0
     misses: int = 0
 
-    def do(self) -> Found:
+    def do(self) -> Found[Site]:
         """Dump, copy, compare, publish."""
         key = keyring.signing(self.config)
         trusted, environment = self.config.need_trusted(), self.config.environment
-        listing = manifest.listing(self.store, trusted, environment)
+        listing = manifest.listing(self.store, trusted, environment, Site)
         for name, broken in listing.unreadable.items():
             self.emit(f"warning: set {name} counts for nothing: {broken}")
         if listing.newest and listing.newest.manifest.time > self.moment:
@@ -179,7 +179,8 @@ class _Work:
         recipients = keyring.recipients(self.config)
         for attempt in range(1, dump.ATTEMPTS + 1):
             # One name per attempt: a name is never written twice.
-            key = manifest.key_of(self.id, f"db{attempt if attempt > 1 else ''}.sql.zst.age")
+            name = f"db{attempt if attempt > 1 else ''}.sql.zst.age"
+            key = manifest.key_of(manifest.SITE, self.id, name)
             scanner = dump.Scanner(database.wiki_of)
             began = time.monotonic()
             try:
@@ -207,7 +208,7 @@ class _Work:
             )
         raise AssertionError("the last attempt returns or raises")
 
-    def _copy(self, previous: Found | None) -> files.Copy:
+    def _copy(self, previous: Found[Site] | None) -> files.Copy:
         began = time.monotonic()
         index = self._previous_index(previous)
         age = timedelta(0)
@@ -240,7 +241,7 @@ class _Work:
         )
         return copy
 
-    def _previous_index(self, previous: Found | None) -> files.Index | None:
+    def _previous_index(self, previous: Found[Site] | None) -> files.Index | None:
         """The last set's index, if it can be read and its packs are all there; else all is new."""
         writer = keyring.writer(self.config)
         if previous is None or writer is None:
@@ -284,14 +285,18 @@ class _Work:
         self.emit(f"attachments: all {len(rows.rows)} rows of the dump have their file")
 
     def _describe(
-        self, summary: dump.Summary, database: Artefact, copy: files.Copy, before: Found | None
-    ) -> Manifest:
+        self,
+        summary: dump.Summary,
+        database: Artefact,
+        copy: files.Copy,
+        before: Found[Site] | None,
+    ) -> Site:
         writer = keyring.writer(self.config)
         extra = [writer.to_public()] if writer else []
         index = copy.finish([*keyring.recipients(self.config), *extra], self.id)
         self.sent += index.stored_bytes
         entries = copy.index.entries.values()
-        return Manifest(
+        return Site(
             id=self.id,
             environment=self.config.environment,
             snapshot=stamp(self.moment),
@@ -344,7 +349,7 @@ def rate(count: int, seconds: float) -> str:
     return f"{size(int(count / max(seconds, 0.001)))}/s"
 
 
-def detail(found: Found) -> list[tuple[str, Any]]:
+def detail(found: Found[Site]) -> list[tuple[str, Any]]:
     """What `show` tells of a set: label and value."""
     made = found.manifest
     shared = sum(pack.bytes for pack in made.packs)

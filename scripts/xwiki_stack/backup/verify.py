@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from xwiki_stack.backup import attachments, dump, evidence, files, manifest, stream
-from xwiki_stack.backup.manifest import Found, Manifest, Pack
+from xwiki_stack.backup.manifest import Found, Pack, Site
 from xwiki_stack.backup.store import Absent, Store
 from xwiki_stack.errors import DamagedError
 
@@ -28,14 +28,14 @@ class Seen:
     packs: dict[str, tuple[int, str]]
 
 
-def intact(store: Store, found: Found, others: Sequence[Found], seen: Seen) -> int:
+def intact(store: Store, found: Found[Site], others: Sequence[Found[Site]], seen: Seen) -> int:
     """Prove that a set's stored bytes are those of its manifest; give the bytes read.
 
     others: all listed sets, for the chain. Raises DamagedError.
     """
     for name, words in manifest.chain_breaks([*others]):
         if name == found.manifest.id or _before(others, name) == found.manifest.id:
-            raise DamagedError(words, where=store.key(manifest.key_of(name)))
+            raise DamagedError(words, where=store.key(manifest.key_of(manifest.SITE, name)))
     total = 0
     for item in found.manifest.objects:
         if seen.packs.get(item.key) == (item.bytes, item.sha256):
@@ -45,7 +45,7 @@ def intact(store: Store, found: Found, others: Sequence[Found], seen: Seen) -> i
     return total
 
 
-def opened(store: Store, made: Manifest, identities: Sequence[Any], *, database: bool = True,
+def opened(store: Store, made: Site, identities: Sequence[Any], *, database: bool = True,
            content: bool = True) -> int:  # fmt: skip
     """Prove that a set opens and is whole; give the plain bytes read. Raises DamagedError.
 
@@ -63,7 +63,7 @@ def opened(store: Store, made: Manifest, identities: Sequence[Any], *, database:
 class Proof:
     """The end of one proof: `error` is None where it held. Seconds and bytes read."""
 
-    found: Found
+    found: Found[Site]
     kind: str
     error: DamagedError | None
     seconds: float
@@ -84,7 +84,7 @@ def record(proof: Proof, at: str) -> evidence.Record:
     )
 
 
-def prove(found: Found, kind: str, work: Callable[[], int]) -> Proof:
+def prove(found: Found[Site], kind: str, work: Callable[[], int]) -> Proof:
     """Run a proof to its end, whichever it is."""
     began = time.monotonic()
     try:
@@ -95,7 +95,10 @@ def prove(found: Found, kind: str, work: Callable[[], int]) -> Proof:
 
 
 def proofs(
-    store: Store, sets: Sequence[Found], chosen: Sequence[Found], identities: Sequence[Any]
+    store: Store,
+    sets: Sequence[Found[Site]],
+    chosen: Sequence[Found[Site]],
+    identities: Sequence[Any],
 ) -> Iterator[Proof]:
     """Prove each chosen set intact, and opened where identities are given.
 
@@ -110,7 +113,7 @@ def proofs(
             yield prove(found, evidence.OPENED, work)
 
 
-def _before(sets: Sequence[Found], name: str) -> str:
+def _before(sets: Sequence[Found[Site]], name: str) -> str:
     for item in sets:
         if item.manifest.id == name and item.manifest.previous:
             return item.manifest.previous["id"]
@@ -134,7 +137,7 @@ def _stored(store: Store, item: Pack) -> int:
     return total
 
 
-def _dump(store: Store, made: Manifest, identities: Sequence[Any]) -> int:
+def _dump(store: Store, made: Site, identities: Sequence[Any]) -> int:
     where = store.key(made.database.key)
     # Which attachments there are is a matter of the run that made the set.
     scanner = dump.Scanner(lambda schema: schema)
@@ -148,7 +151,7 @@ def _dump(store: Store, made: Manifest, identities: Sequence[Any]) -> int:
     return facts.plain_bytes
 
 
-def _files(store: Store, made: Manifest, identities: Sequence[Any]) -> int:
+def _files(store: Store, made: Site, identities: Sequence[Any]) -> int:
     index = index_of(store, made, identities)
     total = 0
     for number, packed in enumerate(index.packs):
@@ -160,7 +163,7 @@ def _files(store: Store, made: Manifest, identities: Sequence[Any]) -> int:
     return total
 
 
-def index_of(store: Store, made: Manifest, identities: Sequence[Any]) -> files.Index:
+def index_of(store: Store, made: Site, identities: Sequence[Any]) -> files.Index:
     """A set's index, which must name the very packs that the manifest names."""
     try:
         index = files.read_index(store, made.index, identities)

@@ -1,0 +1,146 @@
+"""A running wiki over HTTP: the little of XWiki's interface that backups need.
+
+Facts: REST answers 200 to a wrong password and serves a guest, so the header `XWiki-User` of each
+answer is what tells who was served; preemptive Basic works on /bin and /rest; a page's path has
+one `spaces/` per space. Source: XWiki's REST documentation and its source.
+"""
+
+import re
+from typing import Any
+from urllib.parse import quote
+from xml.etree.ElementTree import Element, ParseError, fromstring
+from xml.sax.saxutils import escape
+
+import requests
+
+from xwiki_stack.backup.config import Config, secret
+from xwiki_stack.errors import MachineError, RefusedError
+
+TIMEOUT = (10, 120)
+"""Seconds for connecting and for silence: an answer may wait for a slow start or a large page."""
+
+NAMESPACE = "{http://www.xwiki.org}"
+
+GUEST = "XWiki.XWikiGuest"
+
+
+class Web:
+    """The wiki of a configuration. Every call raises MachineError where nothing fit answers,
+    RefusedError where the account is not let in."""
+
+    def __init__(self, config: Config) -> None:
+        said = config.need_web()
+        self.url = said.url
+        self._session = requests.Session()
+        # Credentials of a .netrc, proxies of an environment: nothing but the configuration counts.
+        self._session.trust_env = False
+        self._user = said.user
+        self._session.auth = (said.user, secret(said.password_file, config, "web.passwordFile"))
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """One request below the wiki's URL; its answer, whatever its status."""
+        options.setdefault("timeout", TIMEOUT)
+        options.setdefault("allow_redirects", False)
+        try:
+            answer = self._session.request(method, self.url + path, **options)
+        except requests.RequestException as error:
+            raise MachineError(
+                f"does not answer: {_words(error)}",
+                where=self.url,
+                next="see whether XWiki runs and is reached from here",
+            ) from error
+        if answer.headers.get("XWiki-User", "").endswith(GUEST):
+            raise RefusedError(
+                f"{self._user} is served as a guest: its password is wrong, or it does not exist",
+                where=self.url,
+                next="put the right password into the file of web.passwordFile",
+            )
+        return answer
+
+    def expect(
+        self, method: str, path: str, *, allowed: tuple[int, ...] = (200,), **options: Any
+    ) -> requests.Response:
+        """A request whose answer must have one of these statuses."""
+        answer = self.request(method, path, **options)
+        if answer.status_code not in allowed:
+            raise MachineError(
+                f"{method} {path} is answered with {answer.status_code}",
+                where=self.url,
+                next="see the log of XWiki",
+            )
+        return answer
+
+    def version(self) -> str:
+        """XWiki's version, e.g. 17.10.13."""
+        found = self._xml("/rest").find(f"{NAMESPACE}version")
+        return found.text or "" if found is not None else ""
+
+    def page(self, reference: str, wiki: str = "xwiki") -> Element | None:
+        """A page as REST's XML; None where there is none."""
+        answer = self.expect("GET", page_path(reference, wiki), allowed=(200, 404))
+        return None if answer.status_code == 404 else _parsed(answer, self.url)
+
+    def put_page(self, reference: str, title: str, content: str, wiki: str = "xwiki") -> None:
+        """Write a page, in the place of what it was."""
+        body = (
+            f'<page xmlns="{NAMESPACE[1:-1]}"><title>{escape(title)}</title>'
+            f"<syntax>xwiki/2.1</syntax><content>{escape(content)}</content></page>"
+        )
+        self.expect(
+            "PUT",
+            page_path(reference, wiki),
+            allowed=(201, 202, 304),
+            data=body.encode(),
+            headers={"Content-Type": "application/xml"},
+        )
+
+    def attachment(self, reference: str, name: str, wiki: str = "xwiki") -> requests.Response:
+        """An attachment's bytes as a stream; status 404 where there is none."""
+        path = f"{page_path(reference, wiki)}/attachments/{quote(name, safe='')}"
+        return self.expect("GET", path, allowed=(200, 404), stream=True)
+
+    def put_attachment(
+        self, reference: str, name: str, content: bytes, wiki: str = "xwiki"
+    ) -> None:
+        """Attach bytes to a page, in the place of what had that name."""
+        path = f"{page_path(reference, wiki)}/attachments/{quote(name, safe='')}"
+        headers = {"Content-Type": "application/octet-stream"}
+        self.expect("PUT", path, allowed=(201, 202), data=content, headers=headers)
+
+    def _xml(self, path: str) -> Element:
+        return _parsed(self.expect("GET", path), self.url)
+
+
+def page_path(reference: str, wiki: str = "xwiki") -> str:
+    """REST's path of a page: `A.B.Page` is /rest/wikis/xwiki/spaces/A/spaces/B/pages/Page."""
+    *spaces, page = names_of(reference)
+    inner = "".join(f"/spaces/{quote(space, safe='')}" for space in spaces)
+    return f"/rest/wikis/{quote(wiki, safe='')}{inner}/pages/{quote(page, safe='')}"
+
+
+def names_of(reference: str) -> list[str]:
+    """A reference cut at its dots, of which `\\.` is none: `A.v1\\.0.Page` has three names."""
+    parts = re.findall(r"(?:\\.|[^.\\])+", reference)
+    return [re.sub(r"\\(.)", r"\1", part) for part in parts]
+
+
+def _parsed(answer: requests.Response, where: str) -> Element:
+    try:
+        # The parser expands no entity without bound and fetches none (expat 2.4.1 and later).
+        root: Element = fromstring(answer.content)  # noqa: S314
+    except ParseError as error:
+        raise MachineError(
+            "answers with something else than XWiki's XML",
+            where=where,
+            next="see that web.url is the wiki's own address, its context path included",
+        ) from error
+    return root
+
+
+def _words(error: requests.RequestException) -> str:
+    # The library's own text holds object addresses and whole stacks of causes.
+    if isinstance(error, requests.Timeout):
+        return "it was silent for too long"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    return type(error).__name__
