@@ -18,6 +18,9 @@ FULL = 0.95
 SIZE_ANNOTATION = "xwiki-stack/claim-size"
 """On the MySQL StatefulSet: the size its claim shall have (charts/mysql, persistence.size)."""
 
+STOPPED_ANNOTATION = "xwiki-stack/stopped"
+"""On the wiki's Deployment while it is kept down for a restore (charts/xwiki, stopped)."""
+
 
 @dataclass(frozen=True)
 class Ways:
@@ -232,6 +235,10 @@ def _workloads(
         state = readiness.unready(item)
         if item["kind"] != "Job" and item["spec"].get("replicas") == 0:
             name = f"{item['kind'].lower()}/{item['metadata']['name']}"
+            if STOPPED_ANNOTATION in item["metadata"].get("annotations", {}):
+                hint = f"when the restore has ended: take `stopped` out again, {ways.install}"
+                yield Finding(_name(item), "is kept down by `xwiki.stopped`", hint)
+                continue
             hint = f"`{ways.kubectl} scale {name} --replicas=1`"
             yield Finding(_name(item), "is scaled to 0", hint)
         if item["kind"] == "Job" and state.startswith("failed"):

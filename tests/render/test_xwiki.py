@@ -10,6 +10,7 @@ from tests.render import schemas
 from xwiki_stack import proc, render, repo, sizing
 from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
+from xwiki_stack.status import STOPPED_ANNOTATION
 
 CHART = repo.ROOT / "charts" / "xwiki"
 
@@ -43,8 +44,11 @@ def variables(objects: list[Manifest]) -> dict[str, Any]:
     "values", [{}, schemas.everything("xwiki")], ids=["defaults", "everything"]
 )
 def test_there_is_one_wiki_and_never_two_at_a_time(values: dict[str, Any]) -> None:
-    spec = environments.only(wiki(values), "Deployment")["spec"]
-    assert spec["replicas"] == (0 if values.get("stopped") else 1)
+    deployment = environments.only(wiki(values), "Deployment")
+    spec, stopped = deployment["spec"], values.get("stopped", False)
+    assert spec["replicas"] == (0 if stopped else 1)
+    told = STOPPED_ANNOTATION in deployment["metadata"].get("annotations", {})
+    assert told == stopped, "`status` tells it from a wiki that somebody scaled away"
     assert spec["strategy"] == {"type": "Recreate"}
 
 

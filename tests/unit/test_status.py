@@ -215,6 +215,11 @@ def scaled_away(cluster: Cluster) -> None:
     cluster.objects["StatefulSet"][0]["spec"]["replicas"] = 0
 
 
+def kept_down(cluster: Cluster) -> None:
+    scaled_away(cluster)
+    cluster.objects["StatefulSet"][0]["metadata"]["annotations"][status.STOPPED_ANNOTATION] = "true"
+
+
 def _container(cluster: Cluster) -> Object:
     container: Object = cluster.objects["Pod"][0]["status"]["containerStatuses"][0]
     return container
@@ -246,6 +251,7 @@ def _container(cluster: Cluster) -> Object:
         ),
         (refused_pod, ["violates PodSecurity"]),
         (scaled_away, ["is scaled to 0", "--replicas=1"]),
+        (kept_down, ["is kept down by `xwiki.stopped`", "take `stopped` out again"]),
     ],
     ids=lambda item: getattr(item, "__name__", ""),
 )
