@@ -31,7 +31,7 @@ class Live:
 
     def user(self, name: str, password: str) -> dict[str, Any]:
         """Changes of the configuration for another account of the wiki."""
-        path = self.kept.folder / "keys" / name
+        path = self.kept.folder / "keys" / f"of-{name}"
         path.write_text(password)
         return {"web__user": name, "web__passwordFile": str(path)}
 

@@ -20,6 +20,7 @@ class Pretender:
 
     export: Callable[[str], tuple[int, dict[str, str], bytes]]
     user: str = "xwiki:XWiki.superadmin"
+    version: str = "17.10.13"
     asked: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -40,16 +41,19 @@ def pretending(made: Pretender) -> Iterator[Pretender]:
             pass
 
         def do_GET(self) -> None:
-            made.asked.append(self.path)
+            made.asked.append(f"{self.command} {self.path}")
             address = urlsplit(self.path)
             if address.path == "/rest":
-                body = b'<xwiki xmlns="http://www.xwiki.org"><version>17.10.13</version></xwiki>'
-                self.answer(200, {"XWiki-User": made.user, "Content-Type": "text/xml"}, body)
+                version = f"<version>{made.version}</version>"
+                body = f'<xwiki xmlns="http://www.xwiki.org">{version}</xwiki>'
+                self.answer(200, {"XWiki-User": made.user}, body.encode())
             elif address.path == "/bin/export/Main/WebHome":
                 (pages,) = parse_qs(address.query).get("pages", [""])
                 self.answer(*made.export(pages))
             else:
                 self.answer(404, {}, b"")
+
+        do_POST = do_GET  # noqa: N815
 
         def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
             self.send_response_only(status)

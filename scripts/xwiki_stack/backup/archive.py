@@ -49,13 +49,15 @@ class Page:
     """A page, or a translation of one, as an archive holds it.
 
     entry: its file. reference: within its wiki, as XWiki writes it: `Space.Sub.Page`.
-    content: SHA-256 of what `comparable` makes of its text, "" where it cannot be compared.
+    version: of the page. content: SHA-256 of what `comparable` makes of its text, "" where it
+    cannot be compared.
     attachments: name to size in bytes.
     """
 
     entry: str
     reference: str
     locale: str
+    version: str
     content: str
     attachments: dict[str, int]
 
@@ -283,21 +285,21 @@ def _unzip_failure(error: UnzipError, entry: str, where: str) -> DamagedError:
     return DamagedError(words, where=where)
 
 
-class _Xml:
-    """A parser that is fed; kinds of documents say what they want of it by path."""
+class Document:
+    """XML that is fed in pieces; its kinds say what they want of it by path: `xwikidoc/name`."""
 
     def __init__(self, entry: str, where: str) -> None:
         self.entry, self._where = entry, where
         self.path = ""
         self.altered = False
         self._held = b""
-        self._parser = expat.ParserCreate()
-        self._parser.buffer_text = True
-        self._parser.buffer_size = BUFFER
-        self._parser.StartElementHandler = self._begin
-        self._parser.EndElementHandler = self._end
-        self._parser.CharacterDataHandler = self._text
-        self._parser.StartDoctypeDeclHandler = self._doctype
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.buffer_size = BUFFER
+        self.parser.StartElementHandler = self._begin
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+        self.parser.StartDoctypeDeclHandler = self._doctype
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes. Raises DamagedError."""
@@ -306,31 +308,32 @@ class _Xml:
         cut = data.find(b"&", max(0, len(data) - LONGEST))
         cut = cut if cut >= 0 and b";" not in data[cut:] else len(data)
         self._held = data[cut:]
-        self._parse(data[:cut], last=False)
+        self.parse(data[:cut], last=False)
 
     def close(self) -> None:
         """The end: it must be one of the document, too. Raises DamagedError."""
-        self._parse(self._held, last=True)
+        self.parse(self._held, last=True)
 
     def broken(self, words: str) -> DamagedError:
         """An error that names the entry."""
         return DamagedError(f"{self.entry} {words}", where=self._where)
 
-    def begin(self, attributes: dict[str, str]) -> None:
+    def begin(self, _attributes: dict[str, str]) -> None:
         """An element begins at `path`."""
 
-    def text(self, data: str) -> None:
+    def text(self, _data: str) -> None:
         """A piece of the text at `path`."""
 
     def end(self) -> None:
         """The element at `path` ends."""
 
-    def _parse(self, data: bytes, *, last: bool) -> None:
+    def parse(self, data: bytes, *, last: bool) -> None:
+        """Parse bytes in which no reference is cut. Raises DamagedError."""
         # As long as before, so that offsets stay those of the archive.
         plain = CONTROL.sub(lambda found: b" " * len(found[0]), data)
         self.altered = self.altered or plain != data
         try:
-            self._parser.Parse(plain, last)
+            self.parser.Parse(plain, last)
         except expat.ExpatError as error:
             words = expat.ErrorString(error.code)
             raise self.broken(f"is no whole XML: {words}, line {error.lineno}") from error
@@ -352,7 +355,7 @@ class _Xml:
         raise self.broken("declares a document type, as no page of XWiki does")
 
 
-class _Package(_Xml):
+class _Package(Document):
     """package.xml. `files`: reference and locale of each page that it names."""
 
     def __init__(self, entry: str, where: str) -> None:
@@ -375,10 +378,12 @@ class _Package(_Xml):
             self.files.append((self._name.strip(), self._locale))
 
 
-class _Page(_Xml):
+class _Page(Document):
     """A page. What it holds in large, text and attachments, is hashed or counted as it passes."""
 
-    FIELDS = frozenset({"web", "name", "language", "attachment/filename", "attachment/filesize"})
+    FIELDS = frozenset(
+        {"web", "name", "language", "version", "attachment/filename", "attachment/filesize"}
+    )
 
     def __init__(self, entry: str, where: str) -> None:
         super().__init__(entry, where)
@@ -392,11 +397,16 @@ class _Page(_Xml):
     @property
     def page(self) -> Page:
         """The page, once all of it was read."""
-        old = f"{self._fields.get('web', '')}.{escaped(self._fields.get('name', ''))}"
-        reference = old if self._reference is None else self._reference
-        locale = self._fields.get("language", "") if self._locale is None else self._locale
-        content = "" if self.altered else self._content.hexdigest()
-        return Page(self.entry, reference, locale, content, self._attachments)
+        name = re.sub(r"([\\.])", r"\\\1", self._fields.get("name", ""))
+        old = f"{self._fields.get('web', '')}.{name}"
+        return Page(
+            entry=self.entry,
+            reference=old if self._reference is None else self._reference,
+            locale=self._fields.get("language", "") if self._locale is None else self._locale,
+            version=self._fields.get("version", ""),
+            content="" if self.altered else self._content.hexdigest(),
+            attachments=self._attachments,
+        )
 
     def begin(self, attributes: dict[str, str]) -> None:
         if self.path == "xwikidoc":
@@ -425,11 +435,6 @@ class _Page(_Xml):
         if said != str(size):
             raise self.broken(f"has {size} bytes of attachment {name} instead of {said}")
         self._attachments[name] = size
-
-
-def escaped(name: str) -> str:
-    """A name as a part of a reference."""
-    return re.sub(r"([\\.:])", r"\\\1", name)
 
 
 def _twice(names: list[tuple[str, str]]) -> set[tuple[str, str]]:

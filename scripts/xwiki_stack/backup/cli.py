@@ -11,6 +11,7 @@ from xwiki_stack.backup import (
     evidence,
     keyring,
     manifest,
+    page,
     producer,
     report,
     restore,
@@ -18,6 +19,7 @@ from xwiki_stack.backup import (
     site,
     verify,
     xar,
+    xar_restore,
 )
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, Listing, Manifest
@@ -97,10 +99,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     command = verb(
         "restore",
         _restore,
-        "Bring a set back into an empty target",
+        "Bring a set back into an empty target, or one page beside the live one",
         "Refuses a target that holds anything, another environment, a set that is damaged or\n"
         "newer than the server, a missing key: all before the first write. Then loads, counts\n"
         "rows, writes files and checks each hash. XWiki must be stopped.\n"
+        "With --kind xar XWiki must run: its own export is imported into a fresh wiki, and every\n"
+        "page read again. With --page one page of such a set is put beside the live one, which\n"
+        "stays as it is; with --attachment only that attachment, beside the live page's.\n"
         "Exit codes: 6 refused, 9 the set is damaged, 8 it ended half-way.",
     )
     _add_set(command)
@@ -113,6 +118,21 @@ def add(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="ENV",
         help="environment whose set it is, if not this one's (never into production)",
+    )
+    _add_kind(command, "of which kind (default: site)")
+    command.add_argument(
+        "--page", default="", metavar="REFERENCE", help="one page of a xar set: Space.Page"
+    )
+    command.add_argument(
+        "--attachment", default="", metavar="NAME", help="of that page, and nothing else of it"
+    )
+    command.add_argument(
+        "--as",
+        dest="target",
+        default="",
+        metavar="NAME",
+        help="reference of the copied page, or name of the copied attachment (default: the own"
+        " one with the set's day)",
     )
     command = verb(
         "prune",
@@ -200,12 +220,42 @@ def _chosen(
 
 def _restore(arguments: argparse.Namespace) -> None:
     name = "" if arguments.set == "newest" else arguments.set
+    _expect_sense(arguments)
+    if arguments.page:
+        one = page.Wish(arguments.page, arguments.attachment, arguments.target, name,
+                        arguments.source)  # fmt: skip
+        copy = page.beside(_config(arguments), one, print)
+        print(f"made {copy.reference}: {copy.url}")
+        return
+    if arguments.kind == manifest.XAR:
+        imported = xar_restore.restore_xar(
+            _config(arguments), restore.Wish(name, source=arguments.source), print
+        )
+        print(
+            f"restored {imported.found.manifest.id}: {imported.pages} pages and translations,"
+            f" {imported.attachments} attachments, in {clock(imported.seconds)}"
+        )
+        return
     wish = restore.Wish(name, arguments.only or restore.ALL, arguments.source)
     outcome = restore.restore(_config(arguments), wish, print)
     print(
         f"restored {outcome.found.manifest.id}: {outcome.tables} tables, {outcome.files} files,"
         f" in {clock(outcome.seconds)}; start XWiki now"
     )
+
+
+def _expect_sense(arguments: argparse.Namespace) -> None:
+    """Raises IntentError for options that do not go together."""
+    xars = arguments.kind == manifest.XAR or arguments.page
+    for wrong, words in (
+        ((arguments.attachment or arguments.target) and not arguments.page,
+         "--attachment and --as need --page"),
+        (arguments.page and arguments.kind == manifest.SITE,
+         "--page comes out of a set of kind xar"),
+        (xars and arguments.only, "--only is for sets of kind site"),
+    ):  # fmt: skip
+        if wrong:
+            raise IntentError(words, next="`xwiki-stack backup restore --help`")
 
 
 def _prune(arguments: argparse.Namespace) -> None:

@@ -27,6 +27,9 @@ SILENCE = 600
 BLOCK = 64 * 1024
 """Bytes that are taken at a time."""
 
+PREFERENCES = "XWiki.XWikiPreferences"
+"""A page that every wiki has."""
+
 NAMESPACE = "{http://www.xwiki.org}"
 
 GUEST = "XWiki.XWikiGuest"
@@ -84,14 +87,13 @@ class Web:
         return found.text or "" if found is not None else ""
 
     @contextlib.contextmanager
-    def export(self, main: str, wiki: str, pages: str = "%") -> Iterator[Iterator[bytes]]:
-        """A wiki's archive as a stream. Raises RefusedError where something else is served.
+    def export(self, pages: str = "") -> Iterator[Iterator[bytes]]:
+        """An archive as a stream. Raises RefusedError where something else is served.
 
-        main: id of the wiki that answers; another one is named by its pages. pages: which of them.
-        Who may not export gets a page for people, with status 200.
+        pages: "" is the whole main wiki, `sub:%` another wiki, `Space.%` a part. Who may not export
+        gets a page for people, with status 200.
         """
-        # The whole wiki, asked for without a pattern, is listed as it is written.
-        chosen = {} if (wiki, pages) == (main, "%") else {"pages": f"{wiki}:{pages}"}
+        chosen = {"pages": pages} if pages else {}
         answer = self.request(
             "GET",
             "/bin/export/Main/WebHome",
@@ -111,18 +113,23 @@ class Web:
                 )
             if answer.status_code != 200:
                 raise MachineError(
-                    f"the export of wiki {wiki} is answered with {answer.status_code}",
+                    f"the export is answered with {answer.status_code}",
                     where=self.url,
                     next="see the log of XWiki",
                 )
             if kind != "application/zip":
                 raise RefusedError(
-                    f"{self.user} is given {kind} instead of an archive: it is no administrator"
-                    f" of wiki {wiki}",
+                    f"{self.user} is given {kind} instead of an archive: it is no administrator",
                     where=self.url,
                     next="name an account with admin rights in web.user, or superadmin",
                 )
             yield self._blocks(answer)
+
+    def expect_admin(self) -> None:
+        """Raises RefusedError unless the account administers the wiki: only then it may export."""
+        self.version()
+        with self.export(PREFERENCES):
+            pass
 
     def load(self, wiki: str, archive: Iterable[bytes], *, history: str) -> None:
         """Import an archive into a wiki, authors and all. history: add, reset or replace.
@@ -135,7 +142,7 @@ class Web:
             f"/rest/wikis/{quote(wiki, safe='')}",
             params={"backup": "true", "history": history},
             headers={"Content-Type": "application/octet-stream"},
-            data=iter(archive),
+            data=(block for block in archive if block),
             timeout=(TIMEOUT[0], None),
         )
 
@@ -169,8 +176,18 @@ class Web:
         path = f"{page_path(reference, wiki)}/attachments/{quote(name, safe='')}"
         return self.expect("GET", path, allowed=(200, 404), stream=True)
 
+    def attachments(self, reference: str, wiki: str = "xwiki") -> set[str]:
+        """Names of a page's attachments, as many as REST lists at once."""
+        listed = self._xml(f"{page_path(reference, wiki)}/attachments")
+        return {found.text or "" for found in listed.iter(f"{NAMESPACE}name")}
+
+    def has_attachment(self, reference: str, name: str, wiki: str = "xwiki") -> bool:
+        """Whether there is such an attachment."""
+        with self.attachment(reference, name, wiki) as answer:
+            return answer.status_code == 200
+
     def put_attachment(
-        self, reference: str, name: str, content: bytes, wiki: str = "xwiki"
+        self, reference: str, name: str, content: bytes | Iterator[bytes], wiki: str = "xwiki"
     ) -> None:
         """Attach bytes to a page, in the place of what had that name."""
         path = f"{page_path(reference, wiki)}/attachments/{quote(name, safe='')}"

@@ -25,9 +25,6 @@ from xwiki_stack.backup.web import Web
 from xwiki_stack.backup.words import rate, size, stamp
 from xwiki_stack.errors import DamagedError, IncompleteError, IntentError, RefusedError
 
-PROBE = "XWiki.XWikiPreferences"
-"""A page that every wiki has: whoever may export it may export all."""
-
 
 def preflight(config: Config, store: Store) -> tuple[Web, mysql.Server]:
     """See in a few seconds whether a run can succeed; the first thing that cannot is raised."""
@@ -46,9 +43,8 @@ def preflight(config: Config, store: Store) -> tuple[Web, mysql.Server]:
             next="name the schemas of the wiki, the main wiki's first",
         )
     web = Web(config)
-    web.version()
-    with web.export(database.main_wiki, database.main_wiki, PROBE):
-        return web, server
+    web.expect_admin()
+    return web, server
 
 
 def run(config: Config, emit: Emit) -> Outcome[Xar]:
@@ -88,7 +84,7 @@ class _Producer(producer.Producer[Xar]):
         archive = Archive(f"{self.web.url}: export of wiki {wiki}")
         before = self.server.pages(schema)
         try:
-            with self.web.export(main, wiki) as blocks:
+            with self.web.export("" if wiki == main else f"{wiki}:%") as blocks:
                 passing = self._checked(archive.passing(blocks))
                 facts = stream.write(self.store, key, passing, keyring.recipients(self.config))
         except DamagedError as broken:
