@@ -30,6 +30,7 @@ FOREIGN = {("wiki-secrets", key) for key in credentials.KEYS["xwiki"]} | {
     ("application-secrets", "application"),
     ("s3-secrets", "access-key"),
     ("s3-secrets", "secret-key"),
+    ("wiki-secrets", "exporter-password"),
     ("database-secrets", "backup-copy"),
     ("database-secrets", "application-copy"),
     *((f"backup-{holder}", key) for holder, keys in BACKUPS.items() for key in keys),

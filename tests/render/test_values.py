@@ -177,7 +177,7 @@ FIXED = {
     "xwiki": {"database.host", "ingress.enabled", "bootstrap.enabled", "flavor"},
     "mysql": set[str](),
     # As for the wiki.
-    "backups": {"database.host"},
+    "backups": {"database.host", "web.url"},
 }
 """Where everything.yaml keeps to a default, since another value would render less."""
 

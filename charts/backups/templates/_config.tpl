@@ -38,7 +38,12 @@ database:
   schemas: {{ $v.database.schemas | toJson }}
 files:
   root: /usr/local/xwiki/data
+web:
+  url: {{ include "backups.wikiUrl" $ | quote }}
+  user: {{ $v.web.user | quote }}
+  passwordFile: /run/secrets/web/password
 limits: {{ $v.limits | toJson }}
 retention: {{ $v.retention | toJson }}
+xarRetention: {{ $v.xarRetention | toJson }}
 rpoHours: {{ $v.rpoHours }}
 {{- end }}

@@ -1,6 +1,6 @@
 {{/* A CronJob. Given: root, role (its name, and the verb unless `arguments` says more), schedule, config (key of the
 ConfigMap), secret (name), keys (those of it that are read), database (key of the password, empty: none),
-files (how XWiki's volume is mounted: ro, rw, empty: not). */}}
+web (key of the wiki's password, empty: none), files (how XWiki's volume is mounted: ro, rw, empty: not). */}}
 {{- define "backups.cronjob" -}}
 {{- $ := .root }}
 apiVersion: batch/v1
@@ -72,6 +72,11 @@ spec:
                   mountPath: /run/secrets/database
                   readOnly: true
                 {{- end }}
+                {{- if .web }}
+                - name: web
+                  mountPath: /run/secrets/web
+                  readOnly: true
+                {{- end }}
                 {{- if .files }}
                 - name: files
                   mountPath: /usr/local/xwiki/data
@@ -95,6 +100,15 @@ spec:
             - name: database
               secret:
                 secretName: {{ include "backups.databaseSecret" $ }}
+                defaultMode: 0440
+                items:
+                  - key: {{ . }}
+                    path: password
+            {{- end }}
+            {{- with .web }}
+            - name: web
+              secret:
+                secretName: {{ include "backups.wikiSecret" $ }}
                 defaultMode: 0440
                 items:
                   - key: {{ . }}

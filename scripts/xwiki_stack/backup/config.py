@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,10 @@ class Retention:
     monthly: int = 6
 
 
+XAR_RETENTION = Retention(opened=2, last=2, daily=7, weekly=4, monthly=3)
+"""Of the second kind of sets: nobody counts on an old one first."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything of one environment's backups; `path` is where it was read."""
@@ -112,6 +116,7 @@ class Config:
     web: Web | None = None
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
+    xar_retention: Retention = XAR_RETENTION
     rpo_hours: int = 24
 
     def need_database(self) -> Database:
@@ -166,6 +171,7 @@ def load(path: Path) -> Config:
             pack_bytes=limits.get("packMiB", Limits.pack_bytes >> 20) << 20,
         ),
         retention=Retention(**retention),
+        xar_retention=replace(XAR_RETENTION, **document.get("xarRetention", {})),
         rpo_hours=document.get("rpoHours", Config.rpo_hours),
     )
 
