@@ -11,12 +11,12 @@ import pytest
 
 from tests.backups.s3 import S3
 from tests.backups.wiki import Server, Wiki, take_programs
-from tests.contract.conftest import host, mysql_image
+from tests.contract.conftest import host, mysql_image, standin, xwiki_image
 from tests.contract.containers import Host
 from xwiki_stack import proc
 from xwiki_stack.backup import site
 
-__all__ = ["host", "mysql_image"]
+__all__ = ["host", "mysql_image", "standin", "xwiki_image"]
 
 
 @pytest.fixture(scope="package")
@@ -24,10 +24,15 @@ def server(
     host: Host, mysql_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A real MySQL with a binary log, reached on a port of 127.0.0.1."""
+    yield start_server(host, mysql_image, "backups", tmp_path_factory.mktemp("client"))
+
+
+def start_server(host: Host, image: str, name: str, folder: Path) -> Server:
+    """A real MySQL; its client programs go into the folder."""
     password = secrets.token_hex(12)
     container = host.start(
-        "backups",
-        mysql_image,
+        name,
+        image,
         "--character-set-server=utf8mb4",
         "--collation-server=utf8mb4_bin",
         "--gtid-mode=ON",
@@ -43,7 +48,7 @@ def server(
         options=["--tmpfs", "/var/run/mysqld:mode=1777", "--publish", "127.0.0.1::3306"],
     )
     asked = proc.run(container.engine.docker("port", container.name, "3306/tcp")).out
-    programs = take_programs(host, mysql_image, tmp_path_factory.mktemp("client"))
+    programs = take_programs(host, image, folder)
     made = Server(container, password, int(asked.split()[0].rpartition(":")[2]), programs)
     deadline = time.monotonic() + 180
     while True:
@@ -55,7 +60,7 @@ def server(
             late = time.monotonic() > deadline or not container.state()["Running"]
             assert not late, container.logs()[-3000:]
             time.sleep(0.3)
-    yield made
+    return made
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xwiki_stack.backup import (
+    canary,
     config,
+    drill,
     evidence,
     keyring,
     manifest,
@@ -91,6 +93,24 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="environment whose set it is, if not this one's (never into production)",
     )
     command = verb(
+        "drill",
+        _drill,
+        "Try a restore: bring a set back beside the wiki, start it, ask it, sign what came of it",
+        "For the pod of CronJob drill, which has a MySQL and an XWiki of its own; it refuses any\n"
+        "other. Without a name the newest proven set is tried, in even months an older one.\n"
+        "Exit codes: 6 refused, 9 a probe failed, 5 slower than promised, 3 nothing answered.",
+    )
+    command.add_argument(
+        "set", nargs="?", default="", help="id of a set or its beginning, or `newest`"
+    )
+    command.add_argument("--older", action="store_true", help="a random one of the older sets")
+    verb(
+        "canary",
+        _canary,
+        "Write the page and the attachment that every drill looks for",
+        "Shortly before each set: what a drill finds tells of which moment the set is.",
+    )
+    command = verb(
         "prune",
         _prune,
         "Say which sets would go by the keep rules; with --apply let them go",
@@ -169,6 +189,21 @@ def _restore(arguments: argparse.Namespace) -> None:
         f"restored {outcome.found.manifest.id}: {outcome.tables} tables, {outcome.files} files,"
         f" in {clock(outcome.seconds)}; start XWiki now"
     )
+
+
+def _drill(arguments: argparse.Namespace) -> None:
+    known = _config(arguments)
+    outcome = drill.drill(known, drill.Wish(arguments.set, arguments.older), print)
+    slow = outcome.rto > drill.SLOW * outcome.objective
+    print(
+        f"drill on {outcome.found.manifest.id} held: {outcome.words}"
+        + (f"; slow: more than {drill.SLOW:.0%} of what is promised" if slow else "")
+    )
+
+
+def _canary(arguments: argparse.Namespace) -> None:
+    made = canary.write(_config(arguments))
+    print(f"{canary.PAGE}: token {made.token} of {made.at}, {made.attachment} {made.sha256}")
 
 
 def _prune(arguments: argparse.Namespace) -> None:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from xwiki_stack.backup import evidence, manifest
+from xwiki_stack.backup import drill, evidence, manifest
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, Listing, Site
 from xwiki_stack.backup.site import detail, size
 from xwiki_stack.backup.store import Store
+from xwiki_stack.steps import clock
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,9 @@ def judge(
             record = evidence.latest(records, kind, item.manifest.id, item.sha256)
             if record and not record.held:
                 problems.append(f"set {item.manifest.id} is not {kind}: {record.words}")
+    drilled, complaints = _drilled(config, records, now)
+    lines.append(("last drill", drilled))
+    problems += complaints
     failed = [record for record in records if record.kind == evidence.RUN]
     if failed and (not sets.newest or failed[-1].set > sets.newest.manifest.id):
         problems.append(f"the last run failed at {failed[-1].at}: {failed[-1].words}")
@@ -103,6 +107,40 @@ def judge(
     else:
         text += "\nall good"
     return Report(text, tuple(problems))
+
+
+def _drilled(
+    config: Config, records: Sequence[evidence.Record], now: datetime
+) -> tuple[str, list[str]]:
+    """The last drill in words, and what is wrong with it or with there being none."""
+    wanted = config.drill
+    last = next((item for item in reversed(records) if item.kind == evidence.DRILL), None)
+    again = "run CronJob drill in staging: `kubectl create job --from=cronjob/...-drill now`"
+    if last is None:
+        return "none", ["no restore was ever tried; next: " + again] if wanted else []
+    age = now - datetime.fromisoformat(last.at)
+    words, problems = f"{last.set}, {_age(age)} ago", []
+    rto, objective = last.facts.get("rto_seconds"), last.facts.get("objective_seconds")
+    if wanted:
+        objective = 3600 * wanted.rto_hours
+        if age > timedelta(days=wanted.max_age_days):
+            problems.append(
+                f"the last drill is {_age(age)} old, {wanted.max_age_days} d are promised;"
+                f" next: see why the schedule ran none, then {again}"
+            )
+    if rto and objective:
+        words += f", back in {clock(rto)} (promised: at most {clock(objective)})"
+    if not last.held:
+        words += ", NO"
+        problems.append(
+            f"the last drill failed: {last.words}; next: read its log, put it right, {again}"
+        )
+    elif rto and objective and rto > drill.SLOW * objective:
+        problems.append(
+            f"the last drill was slow: {clock(rto)} of {clock(objective)} that are promised;"
+            " next: see `steps` of its record: a faster disk, store or network, or another promise"
+        )
+    return words, problems
 
 
 def _held(records: Sequence[evidence.Record], kind: str, item: Found[Site]) -> bool:

@@ -6,6 +6,8 @@ one `spaces/` per space. Source: XWiki's REST documentation and its source.
 """
 
 import re
+import secrets
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, ParseError, fromstring
@@ -23,6 +25,9 @@ NAMESPACE = "{http://www.xwiki.org}"
 
 GUEST = "XWiki.XWikiGuest"
 
+BLOCK = 2**20
+"""Bytes of a stream that are in hand at a time."""
+
 
 class Web:
     """The wiki of a configuration. Every call raises MachineError where nothing fit answers,
@@ -35,7 +40,8 @@ class Web:
         # Credentials of a .netrc, proxies of an environment: nothing but the configuration counts.
         self._session.trust_env = False
         self._user = said.user
-        self._session.auth = (said.user, secret(said.password_file, config, "web.passwordFile"))
+        self._password = secret(said.password_file, config, "web.passwordFile")
+        self._session.auth = (said.user, self._password)
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         """One request below the wiki's URL; its answer, whatever its status."""
@@ -99,6 +105,16 @@ class Web:
         path = f"{page_path(reference, wiki)}/attachments/{quote(name, safe='')}"
         return self.expect("GET", path, allowed=(200, 404), stream=True)
 
+    def blocks(self, answer: requests.Response) -> Iterator[bytes]:
+        """The body of an answer that comes as a stream."""
+        try:
+            yield from answer.iter_content(BLOCK)
+        except requests.RequestException as error:
+            raise MachineError(
+                f"breaks off in the midst of {answer.request.path_url}", where=self.url,
+                next="see the log of XWiki",
+            ) from error  # fmt: skip
+
     def put_attachment(
         self, reference: str, name: str, content: bytes, wiki: str = "xwiki"
     ) -> None:
@@ -106,6 +122,27 @@ class Web:
         path = f"{page_path(reference, wiki)}/attachments/{quote(name, safe='')}"
         headers = {"Content-Type": "application/octet-stream"}
         self.expect("PUT", path, allowed=(201, 202), data=content, headers=headers)
+
+    def wikis(self) -> set[str]:
+        """Ids of all wikis that it serves."""
+        return {item.text or "" for item in self._xml("/rest/wikis").iterfind(
+            f"{NAMESPACE}wiki/{NAMESPACE}id")}  # fmt: skip
+
+    def served(self, *, wrong: bool = False) -> str:
+        """Who the account is to the wiki, e.g. `xwiki:XWiki.superadmin`; GUEST for nobody.
+
+        wrong: with a password that is not the account's.
+        """
+        password = secrets.token_hex(16) if wrong else self._password
+        try:
+            answer = self.request("GET", "/rest", auth=(self._user, password))
+        except RefusedError:
+            return GUEST
+        if answer.status_code == 401:
+            return GUEST
+        if answer.status_code != 200:
+            raise MachineError(f"GET /rest is answered with {answer.status_code}", where=self.url)
+        return answer.headers.get("XWiki-User", "")
 
     def _xml(self, path: str) -> Element:
         return _parsed(self.expect("GET", path), self.url)
