@@ -84,8 +84,22 @@ class Schedules:
     site: str
     verify: str
     prune: str
+    canary: str
     minutes: int
     reason: str
+
+
+@dataclass(frozen=True)
+class Drills:
+    """When restores are tried, as cron writes it in UTC; the days until one counts as missed."""
+
+    schedule: str
+    max_age_days: int
+
+
+DRILLS = {"monthly": Drills("27 3 1 * *", 31 + 4), "quarterly": Drills("27 3 1 1,4,7,10 *", 92 + 4)}
+"""By the intent's word. In the night, between a proof and a set; four days to put right what made
+one fail."""
 
 
 SIZES: dict[str, dict[str, Resources]] = {
@@ -317,9 +331,15 @@ def _platform(cluster: Cluster) -> Row:
     return Row("platform", cpu, memory, many=True)
 
 
+def drill_volume(wanted: dict[str, Volume]) -> str:
+    """The volume of a drill, in MiB or GiB: database and files together."""
+    total = sum(bytes_of(volume.size) for volume in wanted.values())
+    return f"{total >> 30}Gi" if total % (1 << 30) == 0 else f"{total >> 20}Mi"
+
+
 def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
     wanted = volumes(environment, cluster)
-    return [
+    rows = [
         Row(
             f"{environment.name}/{component}",
             cores_of(own.request_cpu),
@@ -329,6 +349,12 @@ def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
         )
         for component, own in resources(environment).items()
     ]
+    if environment.drills:
+        volume = wanted["xwiki"]
+        reserved = bytes_of(drill_volume(wanted)) if volume.reserved else 0
+        cpu, memory = sum(row.cpu for row in rows), sum(row.memory for row in rows)
+        rows.append(Row(f"{environment.name}/drill", cpu, memory, reserved, volume.copies))
+    return rows
 
 
 def refuse_too_small(cluster: Cluster, rows: list[Row]) -> None:
@@ -398,7 +424,8 @@ def text(cluster_name: str) -> str:
 
 
 def schedules(rpo_hours: int) -> Schedules:
-    """Two sets within the RPO, so that one failed run breaks no promise; a proof between them.
+    """Two sets within the RPO, so that one failed run breaks no promise; a proof between them, a
+    canary ten minutes before each.
 
     Hours divide the day, so that the distance over midnight is the same; above two days it stays
     one a day, since nobody gains by fewer.
@@ -406,7 +433,7 @@ def schedules(rpo_hours: int) -> Schedules:
     hours = max((h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours), default=0)
     if not hours:
         why = "An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no promise"
-        return Schedules("17,47 * * * *", "2,32 * * * *", "7 9 * * *", 25, why)
+        return Schedules("17,47 * * * *", "2,32 * * * *", "7 9 * * *", "7,37 * * * *", 25, why)
     each = f"{hours} hours" if hours > 1 else "hour"
     minutes = min(360, hours * 50)
     site = range(1, 25, hours)
@@ -415,6 +442,7 @@ def schedules(rpo_hours: int) -> Schedules:
         site=f"17 {_hours(site)} * * *",
         verify=f"{17 if hours > 1 else 47} {_hours(proof)} * * *",
         prune=f"47 {proof[0] + 1} * * *",
+        canary=f"7 {_hours(site)} * * *",
         minutes=minutes,
         reason=f"An RPO of {rpo_hours} hours: a set every {each}, so that one failed run breaks no"
         " promise",

@@ -188,6 +188,26 @@ CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
         {"backups": {**BACKUPS, "database": {"existingSecret": "other"}}},
         ["mysql.auth.existingSecret", "backups.database.existingSecret"],
     ),
+    (
+        {"xwiki": {"enabled": False}, "backups": {**BACKUPS, "files": {"claim": "wiki"}}},
+        ["backups.canary.enabled", "backups.web.url is empty"],
+    ),
+    (
+        {"xwiki": {"service": {"port": 80}}, "backups": BACKUPS},
+        ["backups.web.url", "xwiki.service.port is 80"],
+    ),
+    (
+        {"xwiki": {"auth": {"existingSecret": "other"}}, "backups": BACKUPS},
+        ["xwiki.auth.existingSecret", "backups.web.existingSecret"],
+    ),
+    (
+        {"backups": {**BACKUPS, "purpose": "prod", "drill": {"enabled": True}}},
+        ["backups.drill.enabled", "backups.purpose is prod"],
+    ),
+    (
+        {**EXTERNAL, "backups": {**BACKUPS, "drill": {"enabled": True}}},
+        ["backups.drill.enabled is true but mysql.enabled is false"],
+    ),
     ({"netpol": {"enabled": True}}, ["netpol.enabled", "empty shell"]),
 ]
 
@@ -362,7 +382,8 @@ def test_backups_have_names_that_fit_a_cronjob() -> None:
 
 def test_backups_of_a_wiki_elsewhere_are_accepted() -> None:
     database = {"host": "db.example.org", "existingSecret": "database"}
-    own = {**BACKUPS, "database": database, "files": {"claim": "wiki"}}
+    web = {"url": "https://wiki.example.org", "existingSecret": "wiki"}
+    own = {**BACKUPS, "database": database, "files": {"claim": "wiki"}, "web": web}
     off = {"mysql": {"enabled": False}, "xwiki": {"enabled": False}}
     assert components({**off, "backups": own}) == {"backups"}
 
