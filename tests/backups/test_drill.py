@@ -31,7 +31,7 @@ from xwiki_stack.backup.manifest import Site
 from xwiki_stack.backup.probes import HOME
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.web import Web
-from xwiki_stack.errors import IntentError, MachineError, RefusedError
+from xwiki_stack.errors import IntentError, MachineError, RefusedError, UnhealthyError
 
 GREEN = ["tables", "attachments", "rest", "home", "login", "wikis", "canary-page",
          "canary-attachment"]  # fmt: skip
@@ -390,6 +390,22 @@ def test_a_wiki_that_does_not_start_leaves_a_record(
     record = living.records()[-1]
     assert record.facts["failed"].keys() == {"start"}
     assert record.facts["counts"]["tables"] > 3, "what was done before is told"
+
+
+def test_a_wiki_that_is_back_too_late_is_told_as_that(
+    living: Living, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = living.save()
+
+    def late(trial: drill._Trial) -> None:
+        trial.outcome.rto = 7201
+
+    monkeypatch.setattr(drill._Trial, "do", late)
+    with pytest.raises(UnhealthyError, match="was back after 120 min 01 s, 2 h are promised"):
+        drill.drill(load(living.trying()), drill.Wish(made), silent)
+    record = living.records()[-1]
+    assert not record.held
+    assert record.facts["rto_seconds"] == 7201 > record.facts["objective_seconds"]
 
 
 def briefly(until: Callable[..., Any]) -> Callable[..., Any]:

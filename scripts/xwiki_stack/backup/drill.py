@@ -79,8 +79,9 @@ class Outcome:
         """One line: what was wrong, or what was seen."""
         if self.failed:
             return " | ".join(f"{name}: {words}" for name, words in self.failed.items())
-        took = f"back in {clock(self.rto)} of {clock(self.objective)} promised"
-        return f"{took}, {len(self.green)} probes green"
+        late = "too late: " if self.rto > self.objective else ""
+        took = f"back in {clock(self.rto)}, {clock(self.objective)} are promised"
+        return f"{late}{took}, {len(self.green)} probes green"
 
 
 def drill(config: Config, wish: Wish, emit: Emit) -> Outcome:

@@ -84,6 +84,7 @@ def plan(
 
     keep(sets[-rules.last :], "last")
     keep(opened[-rules.opened :], "opened")
+    keep(_last_drilled(sets, known), "drilled")
     keep(_newest_of(sets, "%Y-%m-%d", rules.daily), "daily")
     keep(_newest_of(sets, "%G-W%V", rules.weekly), "weekly")
     keep(_newest_of(sets, "%Y-%m", rules.monthly), "monthly")
@@ -181,6 +182,14 @@ def _orphans(
 def _holds(records: Sequence[evidence.Record], kind: str, item: Found[Site]) -> bool:
     last = evidence.latest(records, kind, item.manifest.id, item.sha256)
     return bool(last and last.held)
+
+
+def _last_drilled(
+    sets: Sequence[Found[Site]], records: Sequence[evidence.Record]
+) -> list[Found[Site]]:
+    """The set of the last drill that held: records go with their set, and status wants this one."""
+    held = [record.set for record in records if record.kind == evidence.DRILL and record.held]
+    return [item for item in sets if held and item.manifest.id == held[-1]]
 
 
 def _newest_of(sets: Sequence[Found[Site]], period: str, count: int) -> list[Found[Site]]:
