@@ -70,7 +70,7 @@ class Place:
             f"GRANT ALL ON `{self.schema}`.* TO w_{self.schema};"
         )
 
-    def start(self) -> None:
+    def start(self, **more: str) -> None:
         """Start a wiki here; its superadmin has the password of the account."""
         name = f"{self.server.container.name.rpartition('-')[2]}-wiki-{secrets.token_hex(2)}"
         env = {
@@ -81,6 +81,7 @@ class Place:
             "JAVA_OPTS": QUICK,
             "XCONF_xwikicfg_xwiki_superadminpassword": self.password,
             "XCONF_xwikiproperties_distribution_automaticStartOnMainWiki": "false",
+            **more,
         }
         options = ["--publish", f"127.0.0.1:{self.port}:8080", "-v",
                    f"{self.folder}:/usr/local/xwiki"]  # fmt: skip
@@ -436,3 +437,18 @@ def test_a_canary_is_new_each_time_and_takes_the_other_attachment(living: Living
     assert first.attachment == third.attachment != second.attachment
     said = command_with(living.config(living.here), "canary")
     assert said.code == 0 and "token" in said.out, said.err
+
+
+@pytest.mark.parametrize(("cut", "status"), [(True, 500), (False, 200)], ids=["cut", "control"])
+def test_the_wiki_of_a_drill_reaches_nothing_outside_its_pod(
+    living: Living, cut: bool, status: int
+) -> None:
+    """By the chart's own options: here its database is elsewhere, as a mail server would be."""
+    from tests.render.test_drill import container, env
+
+    options = env(container("xwiki"))["JAVA_TOOL_OPTIONS"] if cut else ""
+    living.beside.server.sql(f"CREATE DATABASE `{living.wiki.schema}`")
+    living.beside.start(JAVA_TOOL_OPTIONS=options, STANDIN_DATABASE_TRIES="1")
+    web = Web(load(living.trying()))
+    until(lambda: web.expect("GET", "/rest", allowed=(status,)))
+    assert ("Communications link failure" in living.beside.running[0].logs()) is cut
