@@ -3,12 +3,13 @@
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.backups.live import Live, begin
 from tests.backups.s3 import S3
 from tests.backups.wiki import Server, Wiki, take_programs
 from tests.contract.conftest import host, mysql_image, standin, xwiki_image
@@ -95,6 +96,23 @@ def wiki(make: Callable[..., Wiki]) -> Wiki:
     made.create()
     made.fill()
     return made
+
+
+@pytest.fixture(scope="module")
+def go_live(
+    host: Host, xwiki_image: str, server: Server, s3: S3, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Live]]:
+    """Starts wikis that run until the module ends; given variables of their environment."""
+    made: list[Live] = []
+
+    def start(env: Mapping[str, str] | None = None) -> Live:
+        folder = tmp_path_factory.mktemp("live")
+        made.append(begin(host, xwiki_image, server=server, s3=s3, folder=folder, env=env))
+        return made[-1]
+
+    yield start
+    for live in made:
+        live.stop()
 
 
 @pytest.fixture(autouse=True)

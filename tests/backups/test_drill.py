@@ -25,7 +25,7 @@ from tests.backups.wiki import Server, Wiki, attachment_path, command
 from tests.contract.conftest import QUICK
 from tests.contract.containers import Container, Host
 from xwiki_stack import proc
-from xwiki_stack.backup import canary, drill, evidence, site
+from xwiki_stack.backup import canary, drill, evidence, site, xar
 from xwiki_stack.backup.config import Config, load
 from xwiki_stack.backup.manifest import Site
 from xwiki_stack.backup.probes import HOME
@@ -33,8 +33,8 @@ from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.web import Web
 from xwiki_stack.errors import IntentError, MachineError, RefusedError, UnhealthyError
 
-GREEN = ["tables", "attachments", "rest", "home", "login", "wikis", "canary-page",
-         "canary-attachment"]  # fmt: skip
+GREEN = ["tables", "attachments", "rest", "home", "login", "canary-page", "canary-attachment",
+         "wikis"]  # fmt: skip
 
 STEPS = {"database", "restore", "open", "load", "write", "tables", "attachments", "start", "probes"}
 
@@ -249,7 +249,7 @@ def test_a_whole_wiki_is_brought_back_started_and_found_whole(living: Living) ->
     assert record.facts["versions"].keys() == {"mysql", "xwiki"}
     # The restore opened all of it, which is a proof that prune counts.
     assert [item.set for item in living.records(evidence.OPENED) if item.held] == [made]
-    told = command_with(living.trying(), "status")
+    told = command_with(living.trying(web=None), "status")
     assert f"{made}, " in told.out and "back in " in told.out
     assert "problem" not in told.out, told.out
     assert not [s for s in [*living.wiki.secrets, living.beside.password] if s in said.out]
@@ -309,7 +309,7 @@ def test_a_set_of_a_wiki_that_is_not_whole_fails_by_name(
 ) -> None:
     """The negative control: sets with valid signatures, intact and opened, of a poisoned wiki."""
     # A run that compares nothing, as one with a defect would.
-    monkeypatch.setattr(site._Work, "_compare", lambda *_: None)
+    monkeypatch.setattr(site._Producer, "_compare", lambda *_: None)
     poison(living)
     made = living.save()
     assert command_with(living.config(living.here), "verify", made, "--opened").code == 0
@@ -321,7 +321,7 @@ def test_a_set_of_a_wiki_that_is_not_whole_fails_by_name(
     assert "rto_seconds" not in record.facts
     assert all(name in said.err for name in named)
     told = command_with(living.trying(), "status")
-    assert told.code == 5 and "the last drill failed" in told.out
+    assert told.code == 5 and "the last site drill failed" in told.out
 
 
 def test_a_set_with_flipped_bytes_fails_before_anything_is_written(living: Living) -> None:
@@ -353,6 +353,29 @@ def found(living: Living, name: str) -> Any:
     return manifest.fetch(Store(known), name, known.need_trusted(), known.environment, Site)
 
 
+def test_an_export_comes_into_an_empty_wiki_and_is_found_whole(living: Living) -> None:
+    made = xar.run(living.live(), silent).found.manifest.id
+    assert command_with(living.config(living.here), "verify", made).code == 0
+    said = living.drill("drill", "--kind", "xar")
+    assert said.code == 0, said.out + said.err
+    record = living.records()[-1]
+    assert (record.set, record.sets, record.held) == (made, "xar", True)
+    assert record.facts["green"] == ["rest", "home", "login", "canary-page", "canary-attachment"]
+    assert record.facts["counts"]["pages"] >= 3 and record.facts["counts"]["attachments"] >= 2
+    assert record.facts["steps"].keys() == {"database", "start", "restore", "probes"}
+    assert [r.set for r in living.records(evidence.OPENED) if r.sets == "xar"] == [made]
+
+
+def test_an_export_of_a_poisoned_wiki_fails_by_name(living: Living) -> None:
+    lose_bytes(living)
+    made = xar.run(living.live(), silent).found.manifest.id
+    said = living.drill("drill", made, "--kind", "xar")
+    assert said.code == 9, said.out + said.err
+    assert living.records()[-1].facts["failed"].keys() == {"canary-attachment"}
+    told = command_with(living.trying(), "status")
+    assert "the last xar drill failed: canary-attachment" in told.out
+
+
 def test_a_canary_of_another_time_than_the_set_is_no_canary(living: Living) -> None:
     made = living.save()
     said = living.drill("drill", made, rpoHours=1)
@@ -376,7 +399,9 @@ def test_a_set_from_before_canaries_may_lack_one(living: Living) -> None:
         "drill", made, drill={"marker": str(living.marker), "canarySince": tomorrow}
     )
     assert said.code == 0, said.err
-    assert living.records()[-1].facts["green"] == GREEN[:-1]
+    assert living.records()[-1].facts["green"] == [
+        name for name in GREEN if name != "canary-attachment"
+    ]
 
 
 def test_a_wiki_that_does_not_start_leaves_a_record(

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import copy
 import hashlib
 import io
 import random
@@ -255,7 +256,7 @@ class Wiki:
             "limits": {"packMiB": 1},
             "retention": {"opened": 1},
         }  # fmt: skip
-        for key, value in {**self.changes, **changes}.items():
+        for key, value in copy.deepcopy({**self.changes, **changes}).items():
             place = document
             *folders, last = key.split("__")
             for folder in folders:

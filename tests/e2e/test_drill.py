@@ -81,4 +81,4 @@ def test_a_whole_set_passes_and_a_poisoned_one_does_not(story: Story, tmp_path: 
     record = drills(known)[-1]
     assert not record.held
     assert record.facts["failed"].keys() == {"canary-attachment"}
-    assert "the last drill failed: canary-attachment" in report.status(known).text
+    assert "the last site drill failed: canary-attachment" in report.status(known).text

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.unit.test_backup_retention import NOW, history, proof
 
-from xwiki_stack.backup import canary, config, drill, evidence, report
-from xwiki_stack.backup.manifest import Listing
+from xwiki_stack.backup import canary, config, drill, evidence, manifest, report
+from xwiki_stack.backup.manifest import Listing, Manifest
 from xwiki_stack.errors import IntentError
 
 SETS = history(days=3)
@@ -81,7 +81,8 @@ def drilled(days: float, *, held: bool = True, **facts: Any) -> evidence.Record:
 
 def judged(*records: evidence.Record, known: config.Config = MONTHLY) -> report.Report:
     proofs = [proof(SETS[-1], kind) for kind in (evidence.INTACT, evidence.OPENED)]
-    return report.judge(known, Listing(SETS), [*proofs, *records], NOW)
+    sets = {manifest.SITE: Listing[Manifest]([*SETS]), manifest.XAR: Listing[Manifest]()}
+    return report.judge(known, sets, [*proofs, *records], NOW)
 
 
 def test_a_fresh_quick_drill_is_told_with_its_set_and_times() -> None:
@@ -94,11 +95,17 @@ def test_a_fresh_quick_drill_is_told_with_its_set_and_times() -> None:
 @pytest.mark.parametrize(
     ("records", "words"),
     [
-        ([], "no restore was ever tried; next: run CronJob drill"),
-        ([drilled(36)], "the last drill is 36.0 d old, 35 d are promised"),
-        ([drilled(5), drilled(1, held=False)], "the last drill failed: home: there is no page"),
-        ([drilled(1, rto_seconds=3601)], "the last drill was slow: 60 min 01 s of 120 min 00 s"),
-        ([drilled(1, held=False, rto_seconds=7201)], "the last drill failed"),
+        ([], "no restore of a site set was ever tried; next: run CronJob drill"),
+        ([drilled(36)], "the last site drill is 36.0 d old, 35 d are promised"),
+        (
+            [drilled(5), drilled(1, held=False)],
+            "the last site drill failed: home: there is no page",
+        ),
+        (
+            [drilled(1, rto_seconds=3601)],
+            "the last site drill was slow: 60 min 01 s of 120 min 00 s",
+        ),
+        ([drilled(1, held=False, rto_seconds=7201)], "the last site drill failed"),
     ],
 )
 def test_what_is_wrong_with_drills_is_told_with_what_to_do(
@@ -114,6 +121,19 @@ def test_drills_that_are_good_enough_are_no_problem() -> None:
     for records in ([drilled(34.9)], [drilled(1, rto_seconds=3600)],
                     [drilled(9, held=False), drilled(1)]):  # fmt: skip
         assert judged(*records).healthy
+
+
+def test_each_kind_has_its_own_drill() -> None:
+    exported = replace(drilled(1, held=False), sets=manifest.XAR)
+    sets = {manifest.SITE: Listing[Manifest]([*SETS]), manifest.XAR: Listing[Manifest]([SETS[0]])}
+    proofs = [proof(item, kind) for item in (SETS[0], SETS[-1])
+              for kind in (evidence.INTACT, evidence.OPENED)]  # fmt: skip
+    told = report.judge(MONTHLY, sets, [*proofs, drilled(1), exported], NOW)
+    (problem,) = [words for words in told.problems if "drill" in words]
+    assert problem.startswith("the last xar drill failed")
+    assert "drill-xar now" in problem
+    told = report.judge(MONTHLY, sets, [*proofs, drilled(1)], NOW)
+    assert [w for w in told.problems if w.startswith("no restore of a xar set was ever tried")]
 
 
 def test_where_no_drill_is_promised_none_is_missed_but_a_failed_one_is_told() -> None:

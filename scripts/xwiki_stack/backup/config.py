@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.resources import files as resources
 from pathlib import Path
@@ -99,6 +99,10 @@ class Retention:
     monthly: int = 6
 
 
+XAR_RETENTION = Retention(opened=2, last=2, daily=7, weekly=4, monthly=3)
+"""Of the second kind of sets: nobody counts on an old one first."""
+
+
 @dataclass(frozen=True)
 class Drill:
     """How restores are tried, and what is promised of them.
@@ -132,6 +136,7 @@ class Config:
     web: Web | None = None
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
+    xar_retention: Retention = XAR_RETENTION
     rpo_hours: int = 24
     drill: Drill | None = None
 
@@ -191,6 +196,7 @@ def load(path: Path) -> Config:
             pack_bytes=limits.get("packMiB", Limits.pack_bytes >> 20) << 20,
         ),
         retention=Retention(**retention),
+        xar_retention=replace(XAR_RETENTION, **document.get("xarRetention", {})),
         rpo_hours=document.get("rpoHours", Config.rpo_hours),
         drill=_drill(document["drill"]) if "drill" in document else None,
     )

@@ -2,7 +2,8 @@
 
 One process does it, in a pod that has a MySQL and an XWiki of its own: it takes a proven set, waits
 for the database, restores by the very code that would restore in earnest, lets XWiki start by a
-file, and asks the wiki for what must be there. What came of it is signed and lies beside the set.
+file, and asks the wiki for what must be there. An export comes into a wiki that runs, so there the
+start comes first. What came of it is signed and lies beside the set.
 """
 
 import math
@@ -16,14 +17,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from xwiki_stack import proc
-from xwiki_stack.backup import evidence, keyring, manifest, mysql, probes, restore
+from xwiki_stack.backup import (
+    evidence,
+    keyring,
+    manifest,
+    mysql,
+    probes,
+    restore,
+    xar_restore,
+)
 from xwiki_stack.backup.canary import Canary
 from xwiki_stack.backup.config import Config
-from xwiki_stack.backup.manifest import Found, Site
-from xwiki_stack.backup.site import rate, size, stamp
+from xwiki_stack.backup.manifest import Found, Manifest, Site, Xar
 from xwiki_stack.backup.stopwatch import Stopwatch
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.web import Web
+from xwiki_stack.backup.words import rate, size, stamp
 from xwiki_stack.errors import (
     DamagedError,
     IntentError,
@@ -48,11 +57,12 @@ SLOW = 0.5
 class Wish:
     """Which set is tried: an id or its beginning, "newest", or "" for the one that is due.
 
-    older: a random one of the older sets.
+    older: a random one of the older sets. kind: of which kind of sets.
     """
 
     set: str = ""
     older: bool = False
+    kind: str = manifest.SITE
 
 
 @dataclass
@@ -62,7 +72,7 @@ class Outcome:
     rto, objective: seconds; `rto` is 0 unless every probe is green.
     """
 
-    found: Found[Site]
+    found: Found[Any]
     rto: int = 0
     objective: int = 0
     green: list[str] = field(default_factory=list)
@@ -92,7 +102,7 @@ def drill(config: Config, wish: Wish, emit: Emit) -> Outcome:
     store, key, watch = Store(config), keyring.signing(config), Stopwatch()
     found = choose(config, store, wish)
     emit(f"drill on set {found.manifest.id}: {size(found.manifest.bytes)}")
-    trial = _Trial(config, store, found, emit, watch)
+    trial = TRIALS[wish.kind](config, store, found, emit, watch)
     error: BaseException | None = None
     try:
         trial.do()
@@ -121,10 +131,10 @@ def drill(config: Config, wish: Wish, emit: Emit) -> Outcome:
     return outcome
 
 
-def choose(config: Config, store: Store, wish: Wish) -> Found[Site]:
+def choose(config: Config, store: Store, wish: Wish) -> Found[Manifest]:
     """The set to try. Raises IntentError where none is proven, or none is called so."""
     trusted, source = config.need_trusted(), config.need_drill().source or config.environment
-    listing = manifest.listing(store, trusted, source, Site)
+    listing = manifest.listing(store, trusted, source, manifest.KINDS[wish.kind])
     if wish.set and wish.set != "newest":
         return listing.find(wish.set)
     older = wish.older or (not wish.set and older_is_due(store.now()))
@@ -137,8 +147,8 @@ def older_is_due(now: datetime) -> bool:
 
 
 def pick(
-    sets: Sequence[Found[Site]], records: Sequence[evidence.Record], *, older: bool
-) -> Found[Site]:
+    sets: Sequence[Found[Manifest]], records: Sequence[evidence.Record], *, older: bool
+) -> Found[Manifest]:
     """The newest proven set, or a random one before it where there is any.
 
     Proven intact will do, since the restore opens all of it before it writes: the newest set that
@@ -153,7 +163,7 @@ def pick(
     return secrets.choice(proven[:-1]) if older and proven[1:] else proven[-1]
 
 
-def _is_proven(records: Sequence[evidence.Record], item: Found[Site]) -> bool:
+def _is_proven(records: Sequence[evidence.Record], item: Found[Manifest]) -> bool:
     said = [
         record.held
         for kind in (evidence.INTACT, evidence.OPENED)
@@ -190,113 +200,152 @@ def _refuse(config: Config) -> None:
 
 
 class _Trial:
-    """One drill under way."""
+    """One drill under way. A kind of sets says in `bring` how one comes back and is started."""
 
     def __init__(
-        self, config: Config, store: Store, found: Found[Site], emit: Emit, watch: Stopwatch
+        self, config: Config, store: Store, found: Found[Any], emit: Emit, watch: Stopwatch
     ) -> None:
-        self._config, self._store, self._found = config, store, found
-        self._emit, self._watch = emit, watch
-        self._drill, self._made = config.need_drill(), found.manifest
-        self._server, self._web = mysql.Server(config), Web(config)
-        self.outcome = Outcome(found, objective=3600 * self._drill.rto_hours)
+        self.config, self._store, self.found = config, store, found
+        self.emit, self.watch = emit, watch
+        self.drill = config.need_drill()
+        self.wish = restore.Wish(found.manifest.id, source=self.drill.source)
+        self.server, self.web = mysql.Server(config), Web(config)
+        self.outcome = Outcome(found, objective=3600 * self.drill.rto_hours)
 
     def do(self) -> None:
-        """Restore, look, start, look. Raises what ends it; that stands in the outcome, too."""
-        files = self._config.need_files()
-        with self._step("database"):
-            server = _until(self._drill.database_minutes, self._server.facts)
-        with self._step("restore"):
-            self._restore()
-        with self._watch.step("tables"):
-            self._probe("tables", lambda: probes.tables(self._server, self._made))
-        with self._watch.step("attachments"):
-            self._probe("attachments", lambda: probes.attached(self._server, self._made, files))
-        with self._step("start"):
-            self._drill.marker.write_text(f"{self._made.id}\n")
-            version = _until(self._drill.wiki_minutes, lambda: probes.version(self._web))
-        self.outcome.facts["versions"] = {"mysql": server.version, "xwiki": version}
-        with self._watch.step("probes"):
-            self._look(version)
+        """Restore, start, look. Raises what ends it; that stands in the outcome, too."""
+        with self.step("database"):
+            server = _until(self.drill.database_minutes, self.server.facts)
+        self.outcome.facts["versions"] = {"mysql": server.version}
+        self.bring()
+        with self.watch.step("probes"):
+            self.look()
         if not self.outcome.failed:
-            self.outcome.rto = math.ceil(self._watch.seconds)
+            self.outcome.rto = math.ceil(self.watch.seconds)
 
-    def _restore(self) -> None:
-        wish = restore.Wish(self._made.id, source=self._drill.source)
-        plain = self._made.database.plain_bytes
-        try:
-            done = restore.restore(self._config, wish, self._emit)
-        except DamagedError as damage:
-            self._opened(str(damage), 0, 0.0)
-            raise
-        self._watch.steps |= done.steps
-        self._opened("", plain + self._made.files["bytes"], done.steps["open"])
-        speed = int(plain / max(done.steps["load"], 0.001))
-        self._emit(f"load: {rate(plain, done.steps['load'])} of SQL")
-        self.outcome.facts |= {
-            "load_bytes_per_second": speed,
-            "counts": {
-                "tables": done.tables,
-                "rows": sum(self._made.tables.values()),
-                "files": done.files,
-                "file_bytes": self._made.files["bytes"],
-                "attachments": self._made.attachments["rows"],
-            },
-        }
+    def bring(self) -> None:
+        """Restore the set, with `start` before or after it."""
+        raise NotImplementedError
 
-    def _opened(self, error: str, plain: int, seconds: float) -> None:
-        """The restore opened all of the set, or could not: that is a proof as well."""
-        record = evidence.Record(
-            set=self._made.id,
-            manifest=self._found.sha256,
-            kind=evidence.OPENED,
-            held=not error,
-            at=stamp(self._store.now()),
-            seconds=int(seconds),
-            bytes=plain,
-            words=error or "by a drill",
-        )
-        evidence.write(self._store, record, keyring.signing(self._config))
+    def start(self) -> None:
+        """Let XWiki start, and wait for it."""
+        with self.step("start"):
+            self.drill.marker.write_text(f"{self.found.manifest.id}\n")
+            version = _until(self.drill.wiki_minutes, lambda: probes.version(self.web))
+        self.outcome.facts["versions"]["xwiki"] = version
 
-    def _look(self, version: str) -> None:
+    def look(self) -> None:
         """All that is asked of the running wiki, whatever of it fails."""
-        web, made, database = self._web, self._made, self._config.need_database()
-        self._probe("rest", lambda: f"XWiki {version}")
-        self._probe("home", lambda: probes.first_page(web))
-        self._probe("login", lambda: probes.login(web))
-        self._probe("wikis", lambda: probes.wikis(web, database, made))
-        page: list[Canary | None] = []
+        web, page = self.web, list[Canary | None]()
+        rpo = timedelta(hours=self.config.rpo_hours)
 
         def canary() -> str:
-            rpo = timedelta(hours=self._config.rpo_hours)
-            page.append(probes.canary_page(web, made, rpo, self._drill.canary_since))
+            page.append(probes.canary_page(web, self.found.manifest, rpo, self.drill.canary_since))
             return f"from {page[0].at}" if page[0] else "none: the set is from before canaries"
 
-        self._probe("canary-page", canary)
+        self.probe("rest", lambda: f"XWiki {probes.version(web)}")
+        self.probe("home", lambda: probes.first_page(web))
+        self.probe("login", lambda: probes.login(web))
+        self.probe("canary-page", canary)
         if not page:
             self.outcome.failed["canary-attachment"] = "no page names one"
         elif found := page[0]:
-            self._probe("canary-attachment", lambda: probes.canary_attachment(web, found))
+            self.probe("canary-attachment", lambda: probes.canary_attachment(web, found))
 
-    def _probe(self, name: str, look: Callable[[], str]) -> None:
+    def probe(self, name: str, look: Callable[[], str]) -> None:
+        """Ask one thing, and go on whatever is wrong with it."""
         try:
             words = look()
         except StackError as error:
             self.outcome.failed[name] = str(error)
-            self._emit(f"{name}: NO: {error}")
+            self.emit(f"{name}: NO: {error}")
         else:
             self.outcome.green.append(name)
-            self._emit(f"{name}: {words}")
+            self.emit(f"{name}: {words}")
 
     @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> Iterator[None]:
         """A step without which there is nothing left to look at."""
         try:
-            with self._watch.step(name):
+            with self.watch.step(name):
                 yield
         except (StackError, proc.Interrupted) as error:
             self.outcome.failed[name] = str(error) or "interrupted"
             raise
+
+    @contextmanager
+    def opening(self, plain: int) -> Iterator[None]:
+        """The block opens all of a set, or cannot: that is a proof as well. plain: bytes of it."""
+        try:
+            yield
+        except DamagedError as damage:
+            self._opened(str(damage), 0)
+            raise
+        self._opened("", plain)
+
+    def _opened(self, error: str, plain: int) -> None:
+        record = evidence.Record(
+            set=self.found.manifest.id,
+            manifest=self.found.sha256,
+            kind=evidence.OPENED,
+            held=not error,
+            at=stamp(self._store.now()),
+            seconds=math.ceil(self.watch.seconds),
+            bytes=plain,
+            words=error or "by a drill",
+            sets=self.found.manifest.kind,
+        )
+        evidence.write(self._store, record, keyring.signing(self.config))
+
+
+class _SiteTrial(_Trial):
+    """Database and files, into an empty server and an empty folder, before XWiki starts."""
+
+    found: Found[Site]
+
+    def bring(self) -> None:
+        made, files = self.found.manifest, self.config.need_files()
+        plain = made.database.plain_bytes
+        with self.step("restore"), self.opening(plain + made.files["bytes"]):
+            done = restore.restore(self.config, self.wish, self.emit)
+        self.watch.steps |= done.steps
+        self.emit(f"load: {rate(plain, done.steps['load'])} of SQL")
+        self.outcome.facts |= {
+            "load_bytes_per_second": int(plain / max(done.steps["load"], 0.001)),
+            "counts": {
+                "tables": done.tables,
+                "rows": sum(made.tables.values()),
+                "files": done.files,
+                "file_bytes": made.files["bytes"],
+                "attachments": made.attachments["rows"],
+            },
+        }
+        with self.watch.step("tables"):
+            self.probe("tables", lambda: probes.tables(self.server, made))
+        with self.watch.step("attachments"):
+            self.probe("attachments", lambda: probes.attached(self.server, made, files))
+        self.start()
+
+    def look(self) -> None:
+        super().look()
+        database = self.config.need_database()
+        self.probe("wikis", lambda: probes.wikis(self.web, database, self.found.manifest))
+
+
+class _XarTrial(_Trial):
+    """An export, into an empty wiki that runs."""
+
+    found: Found[Xar]
+
+    def bring(self) -> None:
+        self.start()
+        plain = sum(export.archive.plain_bytes for export in self.found.manifest.wikis)
+        with self.step("restore"), self.opening(plain):
+            done = xar_restore.restore_xar(self.config, self.wish, self.emit)
+        self.outcome.facts["counts"] = {"pages": done.pages, "attachments": done.attachments}
+
+
+TRIALS: dict[str, type[_Trial]] = {manifest.SITE: _SiteTrial, manifest.XAR: _XarTrial}
 
 
 def _until(minutes: float, look: Callable[[], Any]) -> Any:
@@ -333,5 +382,6 @@ def _record(outcome: Outcome, at: str, watch: Stopwatch) -> evidence.Record:
         seconds=math.ceil(watch.seconds),
         bytes=outcome.found.manifest.bytes,
         words=outcome.words,
+        sets=outcome.found.manifest.kind,
         facts=facts,
     )

@@ -139,6 +139,57 @@ class Site(Manifest):
         return made
 
 
+@dataclass(frozen=True)
+class Export:
+    """One wiki of a XAR set: XWiki's own archive of it.
+
+    pages: without their translations; entries: with them, each an XML file of the archive.
+    attachments: in their newest version. rows: of xwikidoc when the export had ended.
+    """
+
+    wiki: str
+    archive: Artefact
+    pages: int
+    entries: int
+    attachments: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Xar(Manifest):
+    """XWiki's own export of each wiki. `xwiki`: the version that made it."""
+
+    KIND: ClassVar[str] = XAR
+
+    xwiki: str
+    wikis: list[Export]
+    kind: str = XAR
+
+    @property
+    def own(self) -> list[Artefact]:
+        return [export.archive for export in self.wikis]
+
+    @classmethod
+    def read(cls, body: dict[str, Any], where: str) -> Self:
+        wikis = [
+            Export(**{**said, "archive": Artefact(**said["archive"])}) for said in body["wikis"]
+        ]
+        if not wikis:
+            raise DamagedError("holds no wiki", where=where)
+        return cls(**{**body, "wikis": wikis})
+
+    def export(self, wiki: str) -> Export:
+        """That of a wiki. Raises IntentError."""
+        for export in self.wikis:
+            if export.wiki == wiki:
+                return export
+        there = ", ".join(export.wiki for export in self.wikis)
+        raise IntentError(f"set {self.id} holds no wiki {wiki!r}", allowed=there)
+
+
+KINDS: dict[str, type[Manifest]] = {SITE: Site, XAR: Xar}
+"""Shape of each kind's manifest."""
+
 M = TypeVar("M", bound=Manifest)
 M_co = TypeVar("M_co", bound=Manifest, covariant=True)
 
@@ -252,6 +303,22 @@ def listing(store: Store, trusted: Iterable[str], environment: str, shape: type[
         except DamagedError as error:
             found.unreadable[name] = error
     return found
+
+
+def listings(
+    store: Store, trusted: Iterable[str], environment: str, kinds: Iterable[str] = tuple(KINDS)
+) -> dict[str, Listing[Manifest]]:
+    """`listing` of several kinds."""
+    keys = tuple(trusted)
+    return {kind: listing(store, keys, environment, KINDS[kind]) for kind in kinds}
+
+
+def merged(found: Iterable[Listing[Manifest]]) -> Listing[Manifest]:
+    """Sets of several kinds as one listing."""
+    every = list(found)
+    sets = [item for each in every for item in each.sets]
+    broken = {name: error for each in every for name, error in each.unreadable.items()}
+    return Listing(sorted(sets, key=lambda item: item.manifest.id), broken)
 
 
 def chain_breaks(sets: Sequence[Found[Manifest]]) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ The password travels in an option file that lies nowhere: a pipe that the client
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -114,6 +115,12 @@ class Server:
         )
         return sum(int(row[0]) for row in rows)
 
+    def pages(self, schema: str) -> Counter[str]:
+        """References of a wiki's pages, each with how many rows it has: itself, translations."""
+        # In hex: the client escapes what is in names, and names have backslashes of their own.
+        rows = self.ask("SELECT HEX(XWD_FULLNAME) FROM xwikidoc", schema=schema)
+        return Counter(bytes.fromhex(row[0]).decode(errors="replace") for row in rows if row[0])
+
     def counts(self, tables: Sequence[str]) -> dict[str, int]:
         """Rows of each `schema.table`, counted by the server."""
         found: dict[str, int] = {}
@@ -162,17 +169,19 @@ class Server:
                 found.page(wiki, {"XWD_ID": page, "XWD_FULLNAME": _text(reference)})
         return found
 
-    def missing_grants(self) -> list[str]:
-        """What the account lacks to dump the schemas: "RELOAD on *.*", ..."""
+    def missing_grants(
+        self, everywhere: Sequence[str] = GLOBAL, per_schema: Sequence[str] = PER_SCHEMA
+    ) -> list[str]:
+        """What the account lacks, by default to dump the schemas: "RELOAD on *.*", ..."""
         held = [grant for row in self.ask("SHOW GRANTS") for grant in _grants("\t".join(row))]
         missing = []
-        for right in GLOBAL:
+        for right in everywhere:
             if not any(scope == "*" and _covers(rights, right) for rights, scope in held):
                 missing.append(f"{right} on *.*")
         for schema in self._database.schemas:
             missing += [
                 f"{right} on {schema}.*"
-                for right in PER_SCHEMA
+                for right in per_schema
                 if not any(
                     _matches(scope, schema) and _covers(rights, right) for rights, scope in held
                 )

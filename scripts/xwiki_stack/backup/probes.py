@@ -13,7 +13,7 @@ from pathlib import Path
 from xwiki_stack.backup import canary, mysql
 from xwiki_stack.backup.canary import Canary
 from xwiki_stack.backup.config import Database
-from xwiki_stack.backup.manifest import Site
+from xwiki_stack.backup.manifest import Manifest, Site
 from xwiki_stack.backup.web import GUEST, NAMESPACE, Web
 from xwiki_stack.errors import DamagedError
 
@@ -74,7 +74,7 @@ def login(web: Web) -> str:
     return f"{right} by the right password, nobody by a wrong one"
 
 
-def canary_page(web: Web, made: Site, rpo: timedelta, since: datetime | None) -> Canary | None:
+def canary_page(web: Web, made: Manifest, rpo: timedelta, since: datetime | None) -> Canary | None:
     """The canary's page, no older than the set allows; None for a set from before canaries.
 
     rpo: how old it may be at the set's moment. since: when canaries began, None for always.

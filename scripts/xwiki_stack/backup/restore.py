@@ -15,10 +15,10 @@ from typing import IO, Any
 from xwiki_stack import proc
 from xwiki_stack.backup import deadline, dump, files, keyring, manifest, mysql, stream, verify
 from xwiki_stack.backup.config import Config
-from xwiki_stack.backup.manifest import Found, Site
-from xwiki_stack.backup.site import rate, size
+from xwiki_stack.backup.manifest import Found, M, Site
 from xwiki_stack.backup.stopwatch import Stopwatch
 from xwiki_stack.backup.store import Store
+from xwiki_stack.backup.words import rate, size
 from xwiki_stack.errors import DamagedError, IncompleteError, IntentError, RefusedError
 
 Emit = Callable[[str], None]
@@ -55,7 +55,7 @@ def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
     """Bring a set into an empty target. Raises the StackError of what stands against it."""
     began = time.monotonic()
     store = Store(config)
-    found = choose(config, store, wish)
+    found = choose(config, store, wish, Site)
     made = found.manifest
     identities = keyring.openers(config)
     server = _empty_database(config, made) if wish.part != FILES else None
@@ -75,15 +75,15 @@ def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
     return Outcome(found, time.monotonic() - began, tables, count, watch.steps)
 
 
-def choose(config: Config, store: Store, wish: Wish) -> Found[Site]:
-    """The set that is wished, if it may come into this environment. Raises RefusedError."""
+def choose(config: Config, store: Store, wish: Wish, shape: type[M]) -> Found[M]:
+    """The wished set of a kind, if it may come into this environment. Raises RefusedError."""
     source = wish.source or config.environment
     if source != config.environment and config.purpose == "prod":
         raise RefusedError(
             f"{config.environment} is production: no set of {source} comes into it",
             next="restore one of its own sets",
         )
-    listing = manifest.listing(store, config.need_trusted(), source, Site)
+    listing = manifest.listing(store, config.need_trusted(), source, shape)
     if wish.set:
         found = listing.find(wish.set)
     elif listing.newest:
@@ -101,11 +101,15 @@ def choose(config: Config, store: Store, wish: Wish) -> Found[Site]:
     elif listing.unreadable:
         raise next(iter(listing.unreadable.values()))
     else:
-        raise IntentError("there is no set", where=store.key(manifest.folder_of(manifest.SITE)))
+        raise IntentError(
+            "there is no set",
+            where=store.key(manifest.folder_of(shape.KIND)),
+            next=f"`xwiki-stack backup run {shape.KIND}`",
+        )
     for name, words in manifest.chain_breaks(listing.sets):
         said = next(item for item in listing.sets if item.manifest.id == name).manifest.previous
         if said and said["id"] == found.manifest.id:
-            raise DamagedError(words, where=store.key(manifest.key_of(manifest.SITE, name)))
+            raise DamagedError(words, where=store.key(manifest.key_of(shape.KIND, name)))
     return found
 
 

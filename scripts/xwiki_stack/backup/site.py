@@ -2,74 +2,42 @@
 
 The database first, the files after it: XWiki stores a file before it commits the row, so no row of
 the dump can lack its file for having been written later. What was deleted or replaced between the
-two is found by comparing every row with the copied files. The manifest comes last; whatever fails
-before leaves objects that nobody takes for a set, and that prune sweeps later.
+two is found by comparing every row with the copied files.
 """
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from xwiki_stack import proc
-from xwiki_stack.backup import (
-    attachments,
-    deadline,
-    dump,
-    evidence,
-    files,
-    keyring,
-    lock,
-    manifest,
-    mysql,
-    stream,
-)
+from xwiki_stack.backup import attachments, dump, files, keyring, manifest, mysql, producer, stream
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Artefact, Found, Site
-from xwiki_stack.backup.store import Store, probe
+from xwiki_stack.backup.producer import Emit, Outcome
+from xwiki_stack.backup.store import Store
+from xwiki_stack.backup.words import rate, size, stamp
 from xwiki_stack.errors import (
     DamagedError,
     IncompleteError,
     IntentError,
     MachineError,
     RefusedError,
-    StackError,
     StoreError,
 )
-
-Emit = Callable[[str], None]
-
-SKEW = timedelta(minutes=5)
-"""A difference of clocks that is reported; signatures of S3 fail from 15 min on."""
 
 LOOPS = 3
 """How often attachments without their file are looked for again."""
 
 LOOP_SECONDS = 2.0
 
-LOCK = "site"
-
-EXTRA_MINUTES = 15
-"""A lock outlives the run's own deadline by this, to be taken only from the dead."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A set that exists now; bytes sent are less than the set's where packs are shared."""
-
-    found: Found[Site]
-    seconds: float
-    sent: int
-
 
 def preflight(config: Config, store: Store) -> mysql.Server:
     """See in a few seconds whether a run can succeed; the first thing that cannot is raised."""
-    keyring.recipients(config)
     keyring.writer(config)
-    keyring.signing(config)
     root = config.need_files()
     if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
         raise MachineError(
@@ -77,14 +45,7 @@ def preflight(config: Config, store: Store) -> mysql.Server:
             where=f"{config.path}: files.root",
             next="mount XWiki's volume there, with the group of its files",
         )
-    quick = store.hasty()
-    skew = abs(datetime.now(UTC) - quick.now())
-    if skew > SKEW:
-        raise StoreError(
-            f"this machine's clock is {int(skew.total_seconds() // 60)} min off the store's",
-            next="set the clock; signatures of S3 fail from 15 min on",
-        )
-    probe(store)
+    producer.look(config, store)
     server = mysql.Server(config)
     facts = server.facts()
     if missing := server.missing_grants():
@@ -110,68 +71,26 @@ def preflight(config: Config, store: Store) -> mysql.Server:
     return server
 
 
-def run(config: Config, emit: Emit) -> Outcome:
+def run(config: Config, emit: Emit) -> Outcome[Site]:
     """Make a set. Raises the StackError of what failed; then there is no new set."""
-    began = time.monotonic()
     store = Store(config)
     server = preflight(config, store)
     emit("preflight: keys, bucket, clock, database and grants are as needed")
-    minutes = config.limits.run_minutes
-    with lock.hold(store, LOCK, minutes + EXTRA_MINUTES), deadline.within(minutes) as check:
-        moment = store.now()
-        work = _Work(config, store, server, emit, check, moment, manifest.new_id(moment))
-        try:
-            found = work.do()
-        except (StackError, proc.Interrupted) as error:
-            _tell(work, error, time.monotonic() - began)
-            raise
-    return Outcome(found, time.monotonic() - began, work.sent)
+    return producer.run(config, store, emit, Site, partial(_Producer, server=server))
 
 
-def _tell(work: "_Work", error: BaseException, seconds: float) -> None:
-    """Leave a record of a failed run, for metrics; that it cannot be left is no news."""
-    words = str(error) or "interrupted"
-    record = evidence.Record(work.id, "", evidence.RUN, False, stamp(work.moment), int(seconds),
-                             work.sent, words, work.misses)  # fmt: skip
-    try:
-        evidence.write(work.store.hasty(), record, keyring.signing(work.config))
-    except (StackError, proc.Interrupted):
-        work.emit("the record of this failure could not be stored")
+@dataclass(kw_only=True)
+class _Producer(producer.Producer[Site]):
+    """A run of this kind in hand."""
 
-
-@dataclass
-class _Work:
-    """What one run has in hand."""
-
-    config: Config
-    store: Store
     server: mysql.Server
-    emit: Emit
-    check: Callable[[], None]
-    moment: datetime
-    id: str
-    sent: int = 0
-    misses: int = 0
 
-    def do(self) -> Found[Site]:
-        """Dump, copy, compare, publish."""
-        key = keyring.signing(self.config)
-        trusted, environment = self.config.need_trusted(), self.config.environment
-        listing = manifest.listing(self.store, trusted, environment, Site)
-        for name, broken in listing.unreadable.items():
-            self.emit(f"warning: set {name} counts for nothing: {broken}")
-        if listing.newest and listing.newest.manifest.time > self.moment:
-            raise RefusedError(
-                f"the newest set {listing.newest.manifest.id} lies in the future",
-                where=self.store.key(""),
-                next="find out whose clock was wrong; nothing is chained to it",
-            )
+    def make(self, before: Found[Site] | None) -> Site:
+        """Dump, copy, compare."""
         summary, database = self._dump()
-        copy = self._copy(listing.newest)
+        copy = self._copy(before)
         self._compare(summary.attachments, copy)
-        made = self._describe(summary, database, copy, listing.newest)
-        self.check()
-        return manifest.publish(self.store, made, key)
+        return self._describe(summary, database, copy, before)
 
     def _dump(self) -> tuple[dump.Summary, Artefact]:
         database = self.config.need_database()
@@ -325,39 +244,15 @@ class _Work:
             },
             producers={"mysqldump": 0, "files": 0},
             recipients=keyring.fingerprints(self.config),
-            previous={"id": before.manifest.id, "sha256": before.sha256} if before else None,
+            previous=producer.predecessor(before),
         )
 
 
-def stamp(moment: datetime) -> str:
-    """A moment as documents write it: 2026-11-26T05:30:00Z."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def size(count: int) -> str:
-    """Bytes as a person reads them: 812 B, 4.2 MiB."""
-    number, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if number < 1024:
-            break
-        number, unit = number / 1024, larger
-    return f"{count} B" if unit == "B" else f"{number:.1f} {unit}"
-
-
-def rate(count: int, seconds: float) -> str:
-    """Bytes per second as a person reads them."""
-    return f"{size(int(count / max(seconds, 0.001)))}/s"
-
-
-def detail(found: Found[Site]) -> list[tuple[str, Any]]:
-    """What `show` tells of a set: label and value."""
-    made = found.manifest
+def detail(made: Site) -> list[tuple[str, Any]]:
+    """What `show` tells of a set of this kind alone: label and value."""
     shared = sum(pack.bytes for pack in made.packs)
     rows = sum(made.tables.values())
     return [
-        ("set", made.id),
-        ("environment", made.environment),
-        ("snapshot", made.snapshot),
         ("MySQL", f"{made.server}, dumped by {made.mysqldump}"),
         ("database", f"{len(made.tables)} tables, {rows} rows, {size(made.database.plain_bytes)}"),
         ("position", made.position["gtid"] or made.position["file"] or "no binary log"),
@@ -365,7 +260,4 @@ def detail(found: Found[Site]) -> list[tuple[str, Any]]:
         ("packs", f"{len(made.packs)}, {size(shared)}, generation {made.generation['id'][:8]}"
                   f" set {made.generation['number']}"),
         ("attachments", f"{made.attachments['rows']} rows, {size(made.attachments['bytes'])}"),
-        ("previous", made.previous["id"] if made.previous else "none"),
-        ("recipients", ", ".join(made.recipients)),
-        ("tool", made.tool),
     ]  # fmt: skip
