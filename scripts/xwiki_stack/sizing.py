@@ -91,13 +91,17 @@ class Schedules:
 
 @dataclass(frozen=True)
 class Drills:
-    """When restores are tried, as cron writes it in UTC; the days until one counts as missed."""
+    """When restores of both kinds are tried, in UTC; the days until one counts as missed."""
 
     schedule: str
+    xar: str
     max_age_days: int
 
 
-DRILLS = {"monthly": Drills("27 3 1 * *", 31 + 4), "quarterly": Drills("27 3 1 1,4,7,10 *", 92 + 4)}
+DRILLS = {
+    "monthly": Drills("27 3 1 * *", "27 3 2 * *", 31 + 4),
+    "quarterly": Drills("27 3 1 1,4,7,10 *", "27 3 2 1,4,7,10 *", 92 + 4),
+}
 """By the intent's word. In the night, between a proof and a set; four days to put right what made
 one fail."""
 

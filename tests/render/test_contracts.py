@@ -33,7 +33,7 @@ FOREIGN = {("wiki-secrets", key) for key in credentials.KEYS["xwiki"]} | {
     ("s3-secrets", "secret-key"),
     ("database-secrets", "backup-copy"),
     ("database-secrets", "application-copy"),
-    ("wiki-secrets", "superadmin-copy"),
+    ("wiki-secrets", "exporter-password"),
     *((f"backup-{holder}", key) for holder, keys in BACKUPS.items() for key in keys),
 }
 """Secret and key that tests/data/everything.yaml names beside ours."""

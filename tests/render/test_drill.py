@@ -1,5 +1,6 @@
 """The pod of a drill: a database and a wiki beside the engine, started as the release's own are."""
 
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from tests import environments
 from tests.render import schemas
 from tests.render.test_backups import cronjob
 from xwiki_stack import policy, render
-from xwiki_stack.backup import config
+from xwiki_stack.backup import cli, config
 from xwiki_stack.render import Manifest
 
 ON: dict[str, Any] = {"drill": {"enabled": True}}
@@ -179,6 +180,25 @@ def test_its_database_starts_by_the_servers_own_script_and_settings() -> None:
     (folder,) = [p for p, (volume, _, _) in mounts(tried).items() if volume == "database-config"]
     assert f"!include {folder}/server.cnf" in own["drill.cnf"]
     assert "bind-address                    = 127.0.0.1" in own["drill.cnf"]
+
+
+def test_an_export_is_tried_in_a_pod_of_the_same_form() -> None:
+    one, other = (policy.pod_of(cronjob(role, ON))["spec"] for role in ("drill", "drill-xar"))
+    (mine,), (theirs,) = one.pop("containers"), other.pop("containers")
+    assert one == other
+    assert (theirs.pop("args"), mine.pop("args")) == (["drill", "--kind", "xar"], ["drill"])
+    assert {**mine, "name": "drill-xar"} == theirs
+    off: dict[str, Any] = {"drill": {"enabled": True, "xar": {"enabled": False}}}
+    names = [item["metadata"]["name"] for item in environments.chart("backups", off)]
+    assert [n.rpartition("backups-")[2] for n in names if "drill" in n] == ["drill"]
+
+
+@pytest.mark.parametrize("role", ["drill", "drill-xar"])
+def test_the_command_is_one_that_the_engine_has(role: str) -> None:
+    parser = argparse.ArgumentParser()
+    cli.add(parser)
+    (found,) = policy.pod_of(cronjob(role, ON))["spec"]["containers"]
+    assert parser.parse_args(found["args"]).backup_verb == "drill"
 
 
 def test_nothing_leaves_its_wiki() -> None:

@@ -43,18 +43,18 @@ database:
   schemas: {{ $v.database.schemas | toJson }}
 files:
   root: /usr/local/xwiki/data
-limits: {{ $v.limits | toJson }}
-retention: {{ $v.retention | toJson }}
-rpoHours: {{ $v.rpoHours }}
 web:
   {{- if $drills }}
   url: http://127.0.0.1:8080
   passwordFile: /run/secrets/database/superadmin-password
   {{- else }}
-  url: {{ include "backups.web" $ | quote }}
+  url: {{ include "backups.wikiUrl" $ | quote }}
   user: {{ $v.web.user | quote }}
   passwordFile: /run/secrets/web/password
   {{- end }}
+limits: {{ $v.limits | toJson }}
+retention: {{ $v.retention | toJson }}
+rpoHours: {{ $v.rpoHours }}
 {{- if or $drills $v.drill.maxAgeDays }}
 drill:
   rtoHours: {{ $v.rtoHours }}

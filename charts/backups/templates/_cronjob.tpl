@@ -1,6 +1,6 @@
 {{/* A CronJob. Given: root, role (its name, and the verb unless `arguments` says more), schedule, config (key of the
 ConfigMap), secret (name), keys (those of it that are read; none where it knows no store), database (key of the
-password, empty: none), web (whether it logs in to the wiki), files (how XWiki's volume is mounted: ro, rw, empty: not).
+password, empty: none), web (key of the wiki's password, empty: none), files (how XWiki's volume is mounted: ro, rw, empty: not).
 minutes: what it may take beside limits.runMinutes. beside: a database and a wiki of its own run in the pod. */}}
 {{- define "backups.cronjob" -}}
 {{- $ := .root }}
@@ -116,13 +116,13 @@ spec:
                   - key: {{ . }}
                     path: password
             {{- end }}
-            {{- if .web }}
+            {{- with .web }}
             - name: web
               secret:
-                secretName: {{ include "backups.webSecret" $ }}
+                secretName: {{ include "backups.wikiSecret" $ }}
                 defaultMode: 0440
                 items:
-                  - key: {{ $.Values.web.passwordKey }}
+                  - key: {{ . }}
                     path: password
             {{- end }}
             {{- if .files }}

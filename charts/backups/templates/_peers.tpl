@@ -11,11 +11,11 @@
 {{ .Values.files.claim | default (printf "%s-xwiki-data" .Release.Name) }}
 {{- end }}
 
-{{- define "backups.web" -}}
-{{ .Values.web.url | default (printf "http://%s-xwiki:8080" .Release.Name) }}
+{{- define "backups.wikiUrl" -}}
+{{ .Values.web.url | default (printf "http://%s-xwiki:%d" .Release.Name (int .Values.web.port)) }}
 {{- end }}
 
-{{- define "backups.webSecret" -}}
+{{- define "backups.wikiSecret" -}}
 {{ .Values.web.existingSecret | default (printf "%s-xwiki" .Release.Name) }}
 {{- end }}
 
