@@ -82,6 +82,7 @@ class Schedules:
     """When backups run, as cron writes it in UTC; the minutes a run may take; and why."""
 
     site: str
+    xar: str
     verify: str
     prune: str
     canary: str
@@ -431,19 +432,30 @@ def schedules(rpo_hours: int) -> Schedules:
     """Two sets within the RPO, so that one failed run breaks no promise; a proof between them, a
     canary ten minutes before each.
 
+    XWiki's own exports carry no promise: one a day, half-way between a set and its proof.
     Hours divide the day, so that the distance over midnight is the same; above two days it stays
     one a day, since nobody gains by fewer.
     """
     hours = max((h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours), default=0)
     if not hours:
-        why = "An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no promise"
-        return Schedules("17,47 * * * *", "2,32 * * * *", "7 9 * * *", "7,37 * * * *", 25, why)
+        return Schedules(
+            site="17,47 * * * *",
+            xar="24 1 * * *",
+            verify="2,32 * * * *",
+            prune="7 9 * * *",
+            canary="7,37 * * * *",
+            minutes=25,
+            reason="An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no"
+            " promise",
+        )
     each = f"{hours} hours" if hours > 1 else "hour"
     minutes = min(360, hours * 50)
     site = range(1, 25, hours)
     proof = [(hour + hours // 2) % 24 for hour in site]
+    export = 60 + 17 + (60 * (hours // 2) or 30) // 2
     return Schedules(
         site=f"17 {_hours(site)} * * *",
+        xar=f"{export % 60} {export // 60} * * *",
         verify=f"{17 if hours > 1 else 47} {_hours(proof)} * * *",
         prune=f"47 {proof[0] + 1} * * *",
         canary=f"7 {_hours(site)} * * *",

@@ -59,11 +59,14 @@ def test_a_whole_set_passes_and_a_poisoned_one_does_not(story: Story, tmp_path: 
     # The first page is the bootstrap Job's, which comes after the wiki.
     eventually(lambda: wiki.status("WebHome", space="Main") == "200")
     assert "token" in story.run("canary")
-    assert "\nset " in story.run("site")
+    for role in ("site", "xar"):
+        assert "\nset " in story.run(role)
     assert "  intact  " in story.run("verify")
-    assert " held: back in " in story.run("drill")
-    (record,) = drills(known)
-    assert record.held
+    for role in ("drill", "drill-xar"):
+        assert " held: back in " in story.run(role)
+    record, imported = drills(known)
+    assert record.held and imported.held
+    assert (record.sets, imported.sets) == ("site", "xar")
     assert record.facts["rto_seconds"] < 120
     told = report.status(known)
     assert told.healthy, told.text

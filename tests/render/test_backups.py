@@ -14,8 +14,8 @@ from xwiki_stack.backup import cli, config
 from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
 
-ROLES = ("site", "verify", "prune", "restore", "canary")
-"""Without the drill, which tests/render/test_drill.py looks at."""
+ROLES = ("site", "xar", "verify", "prune", "restore", "restore-xar", "canary")
+"""Without the drills, which tests/render/test_drill.py looks at."""
 
 LEAST: dict[str, Any] = {
     "environment": "staging",
@@ -58,7 +58,8 @@ def mounted(role: str) -> dict[str, tuple[str, set[str]]]:
 
 def test_each_verb_is_a_cronjob_that_never_overlaps_and_always_ends() -> None:
     found = [item for item in backups() if item["kind"] == "CronJob"]
-    assert {item["metadata"]["name"].rpartition("-")[2] for item in found} == set(ROLES)
+    start = f"{render.RELEASE}-backups-"
+    assert {item["metadata"]["name"].removeprefix(start) for item in found} == set(ROLES)
     for item in found:
         spec = item["spec"]
         assert spec["concurrencyPolicy"] == "Forbid"
@@ -78,9 +79,13 @@ def test_the_command_is_one_that_the_engine_has(role: str) -> None:
     parser = argparse.ArgumentParser()
     cli.add(parser)
     said = parser.parse_args(container(role)["args"])
-    assert said.backup_verb == {"site": "run"}.get(role, role)
+    verbs = {"site": "run", "xar": "run", "restore-xar": "restore"}
+    assert said.backup_verb == verbs.get(role, role)
     if role == "prune":
         assert said.apply
+    # What is about one kind says which; what is about both says nothing.
+    kinds = {"site": "site", "xar": "xar", "restore-xar": "xar"}
+    assert vars(said).get("kind") == kinds.get(role)
 
 
 def test_a_failed_run_is_not_taken_for_a_broken_release() -> None:
@@ -95,16 +100,27 @@ def test_a_failed_run_is_not_taken_for_a_broken_release() -> None:
 
 def test_only_the_restore_waits_for_a_person() -> None:
     assert {role: cronjob(role)["spec"]["suspend"] for role in ROLES} == {
-        "site": False, "verify": False, "prune": False, "restore": True, "canary": False,
+        "site": False, "xar": False, "verify": False, "prune": False, "restore": True,
+        "restore-xar": True, "canary": False,
     }  # fmt: skip
 
 
 def test_each_verb_has_an_identity_of_its_own_and_no_key_too_many() -> None:
-    home, database = "/run/secrets/backups", "/run/secrets/database"
+    home, database, web = (f"/run/secrets/{name}" for name in ("backups", "database", "web"))
     name, store = f"{render.RELEASE}-backups", {"access-key", "secret-key"}
     assert mounted("site") == {
         home: (f"{name}-writer", {*store, "signing-key", "index-identity"}),
         database: (f"{render.RELEASE}-mysql", {"backup-password"}),
+    }
+    superadmin = (f"{render.RELEASE}-xwiki", {"superadmin-password"})
+    assert mounted("xar") == {
+        home: (f"{name}-writer", {*store, "signing-key"}),
+        database: (f"{render.RELEASE}-mysql", {"backup-password"}),
+        web: superadmin,
+    }
+    assert mounted("restore-xar") == {
+        home: (f"{name}-recovery", {*store, "identity"}),
+        web: superadmin,
     }
     assert mounted("verify") == {home: (f"{name}-verifier", {*store, "signing-key"})}
     assert mounted("prune") == {home: (f"{name}-prune", store)}
@@ -144,9 +160,10 @@ def test_pods_prefer_the_node_of_the_wiki_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize("environment", ["prod-decided", "everything"])
-@pytest.mark.parametrize("file", ["backup.yaml", "restore.yaml"])
-def test_the_engine_reads_its_configuration(environment: str, file: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", ["site", "xar", "restore", "restore-xar"])
+def test_the_engine_reads_its_configuration(environment: str, role: str, tmp_path: Path) -> None:
     """By the engine's own schema, with files that a container of that role has."""
+    file = "restore.yaml" if role.startswith("restore") else "backup.yaml"
     objects = environments.objects(environment)
     data = environments.only(objects, "ConfigMap", "-backups")["data"]
     path = tmp_path / file
@@ -155,11 +172,15 @@ def test_the_engine_reads_its_configuration(environment: str, file: str, tmp_pat
     assert said.environment == {"prod-decided": "prod"}.get(environment, environment)
     assert said.purpose == {"prod-decided": "prod", "everything": "local"}[environment]
     assert said.need_database().schemas
-    role = {"backup.yaml": "site", "restore.yaml": "restore"}[file]
     named = [said.store.access_key_file, said.store.secret_key_file, *said.keys.identity_files]
-    named += [said.need_database().password_file]
-    named += [f for f in (said.keys.signing_key_file, said.keys.index_identity_file) if f]
-    spec = policy.pod_of(environments.only(objects, "CronJob", f"-{role}"))["spec"]
+    named += [said.keys.signing_key_file] if said.keys.signing_key_file else []
+    if role != "restore-xar":
+        named.append(said.need_database().password_file)
+    if role == "site" and said.keys.index_identity_file:
+        named.append(said.keys.index_identity_file)
+    if role in ("xar", "restore-xar"):
+        named.append(said.need_web().password_file)
+    spec = policy.pod_of(environments.only(objects, "CronJob", f"-backups-{role}"))["spec"]
     volumes = {v["name"]: v.get("secret", {}).get("items", []) for v in spec["volumes"]}
     there = {
         Path(mount["mountPath"]) / item["path"]
@@ -167,12 +188,27 @@ def test_the_engine_reads_its_configuration(environment: str, file: str, tmp_pat
         for item in volumes[mount["name"]]
     }
     assert set(named) <= there
-    assert str(said.need_files()) in {
-        mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]
-    }
+    mounts = {mount["mountPath"] for mount in spec["containers"][0]["volumeMounts"]}
+    assert (str(said.need_files()) in mounts) == (role in ("site", "restore"))
 
 
-@pytest.mark.parametrize("part", ["limits", "retention"])
+def test_the_wiki_is_asked_at_its_own_service(tmp_path: Path) -> None:
+    """In the umbrella, by the objects of the wiki itself."""
+    objects = environments.objects("prod-decided")
+    path = tmp_path / "backup.yaml"
+    path.write_text(environments.only(objects, "ConfigMap", "-backups")["data"]["backup.yaml"])
+    service = environments.only(objects, "Service", "-xwiki")
+    (port,) = service["spec"]["ports"]
+    asked = config.load(path).need_web()
+    assert asked.url == f"http://{service['metadata']['name']}:{port['port']}"
+    assert asked.user == "superadmin"
+    elsewhere = {"web": {"url": "https://wiki.example.org/xwiki/", "user": "exporter"}}
+    path.write_text(environments.only(backups(elsewhere), "ConfigMap")["data"]["restore.yaml"])
+    asked = config.load(path).need_web()
+    assert (asked.url, asked.user) == ("https://wiki.example.org/xwiki", "exporter")
+
+
+@pytest.mark.parametrize("part", ["limits", "retention", "xarRetention"])
 def test_defaults_are_the_engines_own(part: str, tmp_path: Path) -> None:
     path = tmp_path / "backup.yaml"
     path.write_text(environments.only(backups(), "ConfigMap")["data"]["backup.yaml"])
@@ -180,7 +216,8 @@ def test_defaults_are_the_engines_own(part: str, tmp_path: Path) -> None:
     document = yaml.safe_load(path.read_text())
     del document[part]
     bare.write_text(yaml.safe_dump(document))
-    assert getattr(config.load(bare), part) == getattr(said, part)
+    name = {"xarRetention": "xar_retention"}.get(part, part)
+    assert getattr(config.load(bare), name) == getattr(said, name)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +238,10 @@ def test_defaults_are_the_engines_own(part: str, tmp_path: Path) -> None:
         ({"limits": {"generationSets": 8}}, "generationSets"),
         ({"retention": {"last": 0}}, "last"),
         ({"database": {"user": "root"}}, "user"),
+        ({"web": {"url": "wiki.example.org"}}, "url"),
+        ({"web": {"password": "x"}}, "password"),
+        ({"schedules": {"xar": "hourly"}}, "xar"),
+        ({"xarRetention": {"opened": 0}}, "opened"),
         ({"purpose": "test"}, "purpose"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -231,10 +272,13 @@ def test_one_failed_run_breaks_no_promise(rpo: int) -> None:
     assert len(fires(found.verify)) == len(times)
     assert not set(fires(found.verify)) & set(times)
     assert len(fires(found.prune)) == 1
+    (export,) = fires(found.xar)
+    others = [*times, *fires(found.verify), *fires(found.prune)]
+    assert min(abs(export - other) for other in others) >= min(gap // 8, 60)
     # The canary is fresh when a set begins.
     assert [(site - canary) % 1440 for site, canary in
             zip(times, fires(found.canary), strict=True)] == [10] * len(times)  # fmt: skip
-    for schedule in (found.site, found.verify, found.prune, found.canary):
+    for schedule in (found.site, found.xar, found.verify, found.prune, found.canary):
         assert backups({"schedules": {"site": schedule}})
 
 
@@ -245,6 +289,7 @@ def test_24_hours_mean_a_set_every_12() -> None:
     assert found.canary == defaults["canary"]
     assert sizing.DRILLS["monthly"].schedule == defaults["drill"]
     assert "every 12 hours" in found.reason
+    assert found.xar == schemas.defaults("backups")["schedules"]["xar"] == "17 4 * * *"
 
 
 def test_an_intent_with_target_keys_and_promise_has_backups() -> None:

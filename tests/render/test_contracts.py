@@ -31,6 +31,7 @@ FOREIGN = {("wiki-secrets", key) for key in credentials.KEYS["xwiki"]} | {
     ("application-secrets", "application"),
     ("s3-secrets", "access-key"),
     ("s3-secrets", "secret-key"),
+    ("wiki-secrets", "exporter-password"),
     ("database-secrets", "backup-copy"),
     ("database-secrets", "application-copy"),
     ("wiki-secrets", "exporter-password"),

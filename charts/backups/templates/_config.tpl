@@ -54,6 +54,7 @@ web:
   {{- end }}
 limits: {{ $v.limits | toJson }}
 retention: {{ $v.retention | toJson }}
+xarRetention: {{ $v.xarRetention | toJson }}
 rpoHours: {{ $v.rpoHours }}
 {{- if or $drills $v.drill.maxAgeDays }}
 drill:
