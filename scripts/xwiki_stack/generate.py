@@ -152,7 +152,7 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
             if host_open
             else "Not published: the cluster has no ingress controller."
         ),
-        backups=_backups(environment),
+        backups=_backups(environment, cluster),
         no_backups=_NO_BACKUPS,
         issuer=f"{cluster.issuer}-{'prod' if environment.purpose == 'prod' else 'staging'}",
     )
@@ -237,17 +237,18 @@ def _generated(environment: Environment) -> Generated:
     return Generated(path, text_of(environment, cluster))
 
 
-def _backups(environment: Environment) -> dict[str, Any]:
+def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
     """What the template says of backups; nothing where a part of it is not decided yet."""
     said = environment.backups
-    needed = ("target", "rpo", "recipients", "trusted")
-    open_parts = {key.split(".")[1] for key in environment.open_keys if "." in key}
-    if open_parts & set(needed):
+    if not environment.saved:
         return {}
-    rpo = int(said["rpo"].removesuffix("h"))
+    rpo, rto = int(said["rpo"].removesuffix("h")), said.get("rto", intent.UNDECIDED)
     return {
         **said,
         "rpo": rpo,
+        "rto": "" if intent.is_undecided(rto) else rto.removesuffix("h"),
+        "promised": sizing.DRILLS.get(said.get("drills", "")),
+        "volume": sizing.drill_volume(sizing.volumes(environment, cluster)),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
         "schedules": sizing.schedules(rpo),
     }

@@ -102,6 +102,18 @@ class Environment:
             return ()
         return tuple(f"{key} (decision {number})" for key, number in self.open_keys.items())
 
+    @property
+    def saved(self) -> bool:
+        """Whether all is decided that backups need."""
+        open_parts = {key.split(".")[1] for key in self.open_keys if "." in key}
+        return not open_parts & {"target", "rpo", "recipients", "trusted"}
+
+    @property
+    def drills(self) -> str:
+        """How often restores are tried here, "" for never: in staging, once there are backups."""
+        often = self.backups.get("drills", UNDECIDED)
+        return often if self.saved and self.purpose == "staging" and often != UNDECIDED else ""
+
 
 @dataclass(frozen=True)
 class Mistake:

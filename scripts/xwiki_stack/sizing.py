@@ -85,8 +85,26 @@ class Schedules:
     xar: str
     verify: str
     prune: str
+    canary: str
     minutes: int
     reason: str
+
+
+@dataclass(frozen=True)
+class Drills:
+    """When restores of both kinds are tried, in UTC; the days until one counts as missed."""
+
+    schedule: str
+    xar: str
+    max_age_days: int
+
+
+DRILLS = {
+    "monthly": Drills("27 3 1 * *", "27 3 2 * *", 31 + 4),
+    "quarterly": Drills("27 3 1 1,4,7,10 *", "27 3 2 1,4,7,10 *", 92 + 4),
+}
+"""By the intent's word. In the night, between a proof and a set; four days to put right what made
+one fail."""
 
 
 SIZES: dict[str, dict[str, Resources]] = {
@@ -318,9 +336,15 @@ def _platform(cluster: Cluster) -> Row:
     return Row("platform", cpu, memory, many=True)
 
 
+def drill_volume(wanted: dict[str, Volume]) -> str:
+    """The volume of a drill, in MiB or GiB: database and files together."""
+    total = sum(bytes_of(volume.size) for volume in wanted.values())
+    return f"{total >> 30}Gi" if total % (1 << 30) == 0 else f"{total >> 20}Mi"
+
+
 def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
     wanted = volumes(environment, cluster)
-    return [
+    rows = [
         Row(
             f"{environment.name}/{component}",
             cores_of(own.request_cpu),
@@ -330,6 +354,12 @@ def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
         )
         for component, own in resources(environment).items()
     ]
+    if environment.drills:
+        volume = wanted["xwiki"]
+        reserved = bytes_of(drill_volume(wanted)) if volume.reserved else 0
+        cpu, memory = sum(row.cpu for row in rows), sum(row.memory for row in rows)
+        rows.append(Row(f"{environment.name}/drill", cpu, memory, reserved, volume.copies))
+    return rows
 
 
 def refuse_too_small(cluster: Cluster, rows: list[Row]) -> None:
@@ -399,7 +429,8 @@ def text(cluster_name: str) -> str:
 
 
 def schedules(rpo_hours: int) -> Schedules:
-    """Two sets within the RPO, so that one failed run breaks no promise; a proof between them.
+    """Two sets within the RPO, so that one failed run breaks no promise; a proof between them, a
+    canary ten minutes before each.
 
     XWiki's own exports carry no promise: one a day, half-way between a set and its proof.
     Hours divide the day, so that the distance over midnight is the same; above two days it stays
@@ -407,8 +438,16 @@ def schedules(rpo_hours: int) -> Schedules:
     """
     hours = max((h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours), default=0)
     if not hours:
-        why = "An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no promise"
-        return Schedules("17,47 * * * *", "24 1 * * *", "2,32 * * * *", "7 9 * * *", 25, why)
+        return Schedules(
+            site="17,47 * * * *",
+            xar="24 1 * * *",
+            verify="2,32 * * * *",
+            prune="7 9 * * *",
+            canary="7,37 * * * *",
+            minutes=25,
+            reason="An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no"
+            " promise",
+        )
     each = f"{hours} hours" if hours > 1 else "hour"
     minutes = min(360, hours * 50)
     site = range(1, 25, hours)
@@ -419,6 +458,7 @@ def schedules(rpo_hours: int) -> Schedules:
         xar=f"{export % 60} {export // 60} * * *",
         verify=f"{17 if hours > 1 else 47} {_hours(proof)} * * *",
         prune=f"47 {proof[0] + 1} * * *",
+        canary=f"7 {_hours(site)} * * *",
         minutes=minutes,
         reason=f"An RPO of {rpo_hours} hours: a set every {each}, so that one failed run breaks no"
         " promise",

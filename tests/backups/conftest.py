@@ -25,10 +25,15 @@ def server(
     host: Host, mysql_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A real MySQL with a binary log, reached on a port of 127.0.0.1."""
+    yield start_server(host, mysql_image, "backups", tmp_path_factory.mktemp("client"))
+
+
+def start_server(host: Host, image: str, name: str, folder: Path) -> Server:
+    """A real MySQL; its client programs go into the folder."""
     password = secrets.token_hex(12)
     container = host.start(
-        "backups",
-        mysql_image,
+        name,
+        image,
         "--character-set-server=utf8mb4",
         "--collation-server=utf8mb4_bin",
         "--gtid-mode=ON",
@@ -44,7 +49,7 @@ def server(
         options=["--tmpfs", "/var/run/mysqld:mode=1777", "--publish", "127.0.0.1::3306"],
     )
     asked = proc.run(container.engine.docker("port", container.name, "3306/tcp")).out
-    programs = take_programs(host, mysql_image, tmp_path_factory.mktemp("client"))
+    programs = take_programs(host, image, folder)
     made = Server(container, password, int(asked.split()[0].rpartition(":")[2]), programs)
     deadline = time.monotonic() + 180
     while True:
@@ -56,7 +61,7 @@ def server(
             late = time.monotonic() > deadline or not container.state()["Running"]
             assert not late, container.logs()[-3000:]
             time.sleep(0.3)
-    yield made
+    return made
 
 
 @pytest.fixture(scope="package")

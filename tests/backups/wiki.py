@@ -166,15 +166,18 @@ class Wiki:
         """Ids of the sets that exist."""
         return [key.split("/")[2] for key in self.keys("sets/") if key.endswith("/manifest.json")]
 
-    def create(self, grants: Mapping[str, str] | None = None) -> None:
-        """The schema, its tables, and the backup account with the chart's grants."""
+    def create(self, grants: Mapping[str, str] | None = None, *, tables: bool = True) -> None:
+        """The schema, its tables, and the backup account with the chart's grants.
+
+        tables: not where a wiki that runs makes its own.
+        """
         given = {"*.*": GLOBAL, f"`{self.schema}`.*": PER_SCHEMA} if grants is None else grants
         lines = [f"CREATE DATABASE `{self.schema}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;",
                  f"CREATE USER IF NOT EXISTS {self.user} IDENTIFIED BY"
                  f" '{self.passwords['backup']}';"]  # fmt: skip
         lines += [f"GRANT {rights} ON {scope} TO {self.user};" for scope, rights in given.items()]
         self.server.sql("\n".join(lines))
-        self.server.sql(TABLES + ROUTINES, self.schema)
+        self.server.sql(TABLES + ROUTINES if tables else "", self.schema)
 
     def fill(self, pages: int = 5, rows: int = 60, seed: int = 1) -> None:
         """Pages with an attachment each, nasty rows, and the other files of a permanent folder."""

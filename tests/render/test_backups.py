@@ -1,5 +1,6 @@
 """What charts/backups renders: CronJobs, each with what its verb needs and no more."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from xwiki_stack.backup import cli, config
 from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
 
-ROLES = ("site", "xar", "verify", "prune", "restore", "restore-xar")
+ROLES = ("site", "xar", "verify", "prune", "restore", "restore-xar", "canary")
+"""Without the drills, which tests/render/test_drill.py looks at."""
 
 LEAST: dict[str, Any] = {
     "environment": "staging",
@@ -83,7 +85,7 @@ def test_the_command_is_one_that_the_engine_has(role: str) -> None:
         assert said.apply
     # What is about one kind says which; what is about both says nothing.
     kinds = {"site": "site", "xar": "xar", "restore-xar": "xar"}
-    assert said.kind == kinds.get(role)
+    assert vars(said).get("kind") == kinds.get(role)
 
 
 def test_a_failed_run_is_not_taken_for_a_broken_release() -> None:
@@ -99,7 +101,7 @@ def test_a_failed_run_is_not_taken_for_a_broken_release() -> None:
 def test_only_the_restore_waits_for_a_person() -> None:
     assert {role: cronjob(role)["spec"]["suspend"] for role in ROLES} == {
         "site": False, "xar": False, "verify": False, "prune": False, "restore": True,
-        "restore-xar": True,
+        "restore-xar": True, "canary": False,
     }  # fmt: skip
 
 
@@ -125,6 +127,10 @@ def test_each_verb_has_an_identity_of_its_own_and_no_key_too_many() -> None:
     assert mounted("restore") == {
         home: (f"{name}-recovery", {*store, "identity"}),
         database: (f"{render.RELEASE}-mysql", {"xwiki-password"}),
+    }
+    # It writes into the wiki and knows nothing of the store.
+    assert mounted("canary") == {
+        "/run/secrets/web": (f"{render.RELEASE}-xwiki", {"superadmin-password"})
     }
 
 
@@ -164,7 +170,7 @@ def test_the_engine_reads_its_configuration(environment: str, role: str, tmp_pat
     path.write_text(data[file])
     said = config.load(path)
     assert said.environment == {"prod-decided": "prod"}.get(environment, environment)
-    assert said.purpose == "prod"
+    assert said.purpose == {"prod-decided": "prod", "everything": "local"}[environment]
     assert said.need_database().schemas
     named = [said.store.access_key_file, said.store.secret_key_file, *said.keys.identity_files]
     named += [said.keys.signing_key_file] if said.keys.signing_key_file else []
@@ -217,6 +223,11 @@ def test_defaults_are_the_engines_own(part: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "word"),
     [
+        ({"drill": {"canarySince": "26.11.2026"}}, "canarySince"),
+        ({"drill": {"volume": {"size": "70"}}}, "size"),
+        ({"drill": {"mysql": {"image": {"tag": "latest"}}}}, "tag"),
+        ({"drill": {"maxAgeDays": -1}}, "maxAgeDays"),
+        ({"web": {"url": "xwiki:8080"}}, "url"),
         ({"typo": 1}, "typo"),
         ({"keys": {"recipients": ["AGE-SECRET-KEY-1ABC"]}}, "recipients"),
         ({"keys": {"trusted": ["short"]}}, "trusted"),
@@ -264,13 +275,19 @@ def test_one_failed_run_breaks_no_promise(rpo: int) -> None:
     (export,) = fires(found.xar)
     others = [*times, *fires(found.verify), *fires(found.prune)]
     assert min(abs(export - other) for other in others) >= min(gap // 8, 60)
-    for schedule in (found.site, found.xar, found.verify, found.prune):
+    # The canary is fresh when a set begins.
+    assert [(site - canary) % 1440 for site, canary in
+            zip(times, fires(found.canary), strict=True)] == [10] * len(times)  # fmt: skip
+    for schedule in (found.site, found.xar, found.verify, found.prune, found.canary):
         assert backups({"schedules": {"site": schedule}})
 
 
 def test_24_hours_mean_a_set_every_12() -> None:
     found = sizing.schedules(24)
-    assert found.site == schemas.defaults("backups")["schedules"]["site"] == "17 1,13 * * *"
+    defaults = schemas.defaults("backups")["schedules"]
+    assert found.site == defaults["site"] == "17 1,13 * * *"
+    assert found.canary == defaults["canary"]
+    assert sizing.DRILLS["monthly"].schedule == defaults["drill"]
     assert "every 12 hours" in found.reason
     assert found.xar == schemas.defaults("backups")["schedules"]["xar"] == "17 4 * * *"
 
@@ -290,3 +307,38 @@ def test_an_intent_without_them_has_none_and_says_so(environment: str) -> None:
     text = generate.path_of(environment).read_text()
     assert not yaml.safe_load(text)["backups"]["enabled"]
     assert "No backups: the intent lacks" in text
+
+
+@pytest.mark.parametrize("often", ["monthly", "quarterly"])
+def test_staging_tries_restores_and_prod_only_expects_it(often: str) -> None:
+    prod, cluster = environments.decided_prod()
+    prod = replace(prod, backups={**prod.backups, "drills": often})
+    staging = replace(prod, name="staging", purpose="staging")
+    days = {"monthly": 35, "quarterly": 96}[often]
+    drill = yaml.safe_load(generate.text_of(prod, cluster))["backups"]["drill"]
+    assert drill == {"enabled": False, "maxAgeDays": days}
+    values = yaml.safe_load(generate.text_of(staging, cluster))
+    said = values["backups"]["drill"]
+    assert (said["enabled"], said["maxAgeDays"]) == (True, days)
+    for component in ("mysql", "xwiki"):
+        assert said[component] == {key: values[component][key] for key in ("image", "resources")}
+    assert said["volume"] == {"size": "70Gi", "storageClass": "longhorn"}
+    jobs = [i for i in render.helm_template(values=[values]) if i["kind"] == "CronJob"]
+    schedules = {item["metadata"]["name"]: item["spec"]["schedule"] for item in jobs}
+    assert schedules[f"{render.RELEASE}-backups-drill"] == sizing.DRILLS[often].schedule
+    assert staging.drills == often and not prod.drills
+
+
+def test_an_undecided_target_or_rhythm_has_no_drill() -> None:
+    prod, cluster = environments.decided_prod()
+    staging = replace(prod, name="staging", purpose="staging")
+    for changed in (
+        replace(staging, open_keys={"backups.target": 2}),
+        replace(staging, backups={k: v for k, v in staging.backups.items() if k != "drills"}),
+    ):
+        values = yaml.safe_load(generate.text_of(changed, cluster))
+        assert not changed.drills
+        assert "drill" not in values["backups"]
+    assert len(sizing._rows(staging, cluster)) == 1 + len(sizing._rows(prod, cluster)) == 3
+    row = sizing._rows(staging, cluster)[-1]
+    assert (row.who, row.cpu, row.disk >> 30) == ("staging/drill", 0.7, 70)

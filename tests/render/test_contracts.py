@@ -22,6 +22,7 @@ BACKUPS = {
     "verifier": {"access-key", "secret-key", "signing-key"},
     "prune": {"access-key", "secret-key"},
     "recovery": {"access-key", "secret-key", "identity"},
+    "drill": {"access-key", "secret-key", "identity", "signing-key"},
 }
 """Who holds which keys of backups: nobody more than its verb needs."""
 
@@ -33,6 +34,7 @@ FOREIGN = {("wiki-secrets", key) for key in credentials.KEYS["xwiki"]} | {
     ("wiki-secrets", "exporter-password"),
     ("database-secrets", "backup-copy"),
     ("database-secrets", "application-copy"),
+    ("wiki-secrets", "exporter-password"),
     *((f"backup-{holder}", key) for holder, keys in BACKUPS.items() for key in keys),
 }
 """Secret and key that tests/data/everything.yaml names beside ours."""
@@ -111,6 +113,12 @@ def configmaps(objects: Objects) -> Broken:
     for name, spec in pods(objects):
         sources = {v["name"]: v["configMap"]["name"] for v in spec["volumes"] if "configMap" in v}
         named += [(name, source, "") for source in sources.values()]
+        named += [
+            (name, source["configMap"]["name"], item["key"])
+            for volume in spec["volumes"]
+            for source in volume.get("projected", {}).get("sources", [])
+            for item in source["configMap"]["items"]
+        ]
         for container in containers(spec):
             for entry in container.get("env", []):
                 if ref := entry.get("valueFrom", {}).get("configMapKeyRef"):

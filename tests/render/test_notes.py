@@ -104,5 +104,7 @@ def test_backups_name_a_secret_for_each_holder_and_how_to_make_a_first_set() -> 
         f"{name}-prune": store,
         f"{name}-recovery": {*store, "identity"},
     }
+    tried = secrets(notes({"backups": {**BACKUPS, "drill": {"enabled": True}}}))
+    assert tried[f"{name}-drill"] == {*store, "signing-key", "identity"}
     assert f"create job --from=cronjob/{name}-site" in text
     assert "cronjob" not in notes({})

@@ -200,6 +200,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
         {"xwiki": {"auth": {"existingSecret": "other"}}, "backups": BACKUPS},
         ["xwiki.auth.existingSecret", "backups.web.existingSecret"],
     ),
+    (
+        {"backups": {**BACKUPS, "purpose": "prod", "drill": {"enabled": True}}},
+        ["backups.drill.enabled", "backups.purpose is prod"],
+    ),
+    (
+        {**EXTERNAL, "backups": {**BACKUPS, "drill": {"enabled": True}}},
+        ["backups.drill.enabled is true but mysql.enabled is false"],
+    ),
     ({"netpol": {"enabled": True}}, ["netpol.enabled", "empty shell"]),
 ]
 

@@ -176,8 +176,8 @@ FIXED = {
     # A host excludes the MySQL of the release, the flavor is the one that renders most.
     "xwiki": {"database.host", "ingress.enabled", "bootstrap.enabled", "flavor"},
     "mysql": set[str](),
-    # As for the wiki.
-    "backups": {"database.host", "web.url"},
+    # As for the wiki, and its address; what is switched off renders less.
+    "backups": {"database.host", "web.url", "canary.enabled", "drill.xar.enabled"},
 }
 """Where everything.yaml keeps to a default, since another value would render less."""
 

@@ -55,6 +55,15 @@ def test_grandfathers_stay_and_few_go_at_a_time() -> None:
     assert len(decided.keep) + len(decided.drop) + decided.held_back == 400
 
 
+def test_the_set_of_the_last_drill_that_held_stays_with_its_record() -> None:
+    sets = history(days=200)
+    drills = [proof(sets[1], evidence.DRILL), proof(sets[5], evidence.DRILL),
+              proof(sets[7], evidence.DRILL, held=False)]  # fmt: skip
+    decided = retention.plan(sets, [*proven(sets), *drills], NOW, RULES)
+    names = [name for name, why in decided.keep.items() if "drilled" in why]
+    assert names == [sets[5].manifest.id]
+
+
 def test_run_after_run_it_comes_to_rest_and_never_below_the_rules() -> None:
     sets = history(days=200)
     records = proven(sets)

@@ -19,6 +19,15 @@
 {{ .Values.web.existingSecret | default (printf "%s-xwiki" .Release.Name) }}
 {{- end }}
 
+{{/* The ConfigMaps by which the release's own wiki and server start: a drill starts its own by them. */}}
+{{- define "backups.wikiConfig" -}}
+{{ .Release.Name }}-xwiki
+{{- end }}
+
+{{- define "backups.databaseConfig" -}}
+{{ .Release.Name }}-mysql
+{{- end }}
+
 {{/* Beside the wiki, whose volume only one node may have mounted; anywhere while it is stopped. */}}
 {{- define "backups.nearWiki" -}}
 podAffinity:

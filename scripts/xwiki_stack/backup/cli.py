@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from xwiki_stack.backup import (
+    canary,
     config,
+    drill,
     evidence,
     keyring,
     manifest,
@@ -135,6 +137,25 @@ def add(parser: argparse.ArgumentParser) -> None:
         " one with the set's day)",
     )
     command = verb(
+        "drill",
+        _drill,
+        "Try a restore: bring a set back beside the wiki, start it, ask it, sign what came of it",
+        "For the pod of CronJob drill, which has a MySQL and an XWiki of its own; it refuses any\n"
+        "other. Without a name the newest proven set is tried, in even months an older one.\n"
+        "Exit codes: 6 refused, 9 a probe failed, 5 slower than promised, 3 nothing answered.",
+    )
+    command.add_argument(
+        "set", nargs="?", default="", help="id of a set or its beginning, or `newest`"
+    )
+    command.add_argument("--older", action="store_true", help="a random one of the older sets")
+    _add_kind(command, "of which kind (default: site)")
+    verb(
+        "canary",
+        _canary,
+        "Write the page and the attachment that every drill looks for",
+        "Shortly before each set: what a drill finds tells of which moment the set is.",
+    )
+    command = verb(
         "prune",
         _prune,
         "Say which sets would go by the keep rules; with --apply let them go",
@@ -256,6 +277,22 @@ def _expect_sense(arguments: argparse.Namespace) -> None:
     ):  # fmt: skip
         if wrong:
             raise IntentError(words, next="`xwiki-stack backup restore --help`")
+
+
+def _drill(arguments: argparse.Namespace) -> None:
+    known = _config(arguments)
+    wish = drill.Wish(arguments.set, arguments.older, arguments.kind or manifest.SITE)
+    outcome = drill.drill(known, wish, print)
+    slow = outcome.rto > drill.SLOW * outcome.objective
+    print(
+        f"drill on {outcome.found.manifest.id} held: {outcome.words}"
+        + (f"; slow: more than {drill.SLOW:.0%} of what is promised" if slow else "")
+    )
+
+
+def _canary(arguments: argparse.Namespace) -> None:
+    made = canary.write(_config(arguments))
+    print(f"{canary.PAGE}: token {made.token} of {made.at}, {made.attachment} {made.sha256}")
 
 
 def _prune(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,25 @@ XAR_RETENTION = Retention(opened=2, last=2, daily=7, weekly=4, monthly=3)
 
 
 @dataclass(frozen=True)
+class Drill:
+    """How restores are tried, and what is promised of them.
+
+    rto_hours: how long one may take. max_age_days: age of the newest drill that is promised.
+    source: environment whose sets are tried, "" for this one's. canary_since: sets made before it
+    may lack a canary. marker: written once the wiki may start. The minutes are waited for the
+    database and for the wiki.
+    """
+
+    rto_hours: int = 2
+    max_age_days: int = 35
+    source: str = ""
+    canary_since: datetime | None = None
+    marker: Path = Path("/run/drill/restored")
+    database_minutes: int = 10
+    wiki_minutes: int = 30
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything of one environment's backups; `path` is where it was read."""
 
@@ -118,6 +138,7 @@ class Config:
     retention: Retention = field(default_factory=Retention)
     xar_retention: Retention = XAR_RETENTION
     rpo_hours: int = 24
+    drill: Drill | None = None
 
     def need_database(self) -> Database:
         """The database, or IntentError that names the missing key."""
@@ -130,6 +151,10 @@ class Config:
     def need_web(self) -> Web:
         """The running wiki, or IntentError that names the missing key."""
         return self.web or self._lack("web", "url, passwordFile")
+
+    def need_drill(self) -> Drill:
+        """How restores are tried, or IntentError that names the missing key."""
+        return self.drill or self._lack("drill", "rtoHours, marker and more")
 
     def need_recipients(self) -> tuple[str, ...]:
         """age public keys, or IntentError that names the missing key."""
@@ -173,6 +198,7 @@ def load(path: Path) -> Config:
         retention=Retention(**retention),
         xar_retention=replace(XAR_RETENTION, **document.get("xarRetention", {})),
         rpo_hours=document.get("rpoHours", Config.rpo_hours),
+        drill=_drill(document["drill"]) if "drill" in document else None,
     )
 
 
@@ -240,4 +266,17 @@ def _web(said: Mapping[str, Any]) -> Web:
         url=said["url"].rstrip("/"),
         user=said.get("user", "superadmin"),
         password_file=Path(said["passwordFile"]),
+    )
+
+
+def _drill(said: Mapping[str, Any]) -> Drill:
+    since = said.get("canarySince")
+    return Drill(
+        rto_hours=said.get("rtoHours", Drill.rto_hours),
+        max_age_days=said.get("maxAgeDays", Drill.max_age_days),
+        source=said.get("source", ""),
+        canary_since=datetime.strptime(since, "%Y-%m-%d").replace(tzinfo=UTC) if since else None,
+        marker=Path(said.get("marker", Drill.marker)),
+        database_minutes=said.get("databaseMinutes", Drill.database_minutes),
+        wiki_minutes=said.get("wikiMinutes", Drill.wiki_minutes),
     )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xwiki_stack import proc
+from xwiki_stack.backup import attachments
+from xwiki_stack.backup.attachments import Attachments
 from xwiki_stack.backup.config import Config, Database, secret
 from xwiki_stack.errors import IntentError, MachineError
 
@@ -44,8 +46,13 @@ class Server:
         """The server as an operator knows it."""
         return f"{self._database.user}@{self._database.host}:{self._database.port}"
 
-    def ask(self, statement: str, *, schema: str = "") -> list[list[str]]:
-        """The rows of a query, as text. Raises MachineError in one line."""
+    def ask(
+        self, statement: str, *, schema: str = "", seconds: float | None = QUESTION_SECONDS
+    ) -> list[list[str]]:
+        """The rows of a query, as text. Raises MachineError in one line.
+
+        seconds: how long it may take; None for what reads whole tables.
+        """
         argv = [*self._argv("mysql"), "--batch", "--skip-column-names", "--connect-timeout=8"]
         try:
             said = proc.run(
@@ -53,7 +60,7 @@ class Server:
                 stdin=statement,
                 handed=self._options(),
                 secrets=[self._password],
-                timeout=QUESTION_SECONDS,
+                timeout=seconds,
             )
         except proc.CommandFailed as failed:
             raise self.failure(failed) from failed
@@ -126,6 +133,42 @@ class Server:
             found.update(zip(some, map(int, said.out.split()), strict=True))
         return found
 
+    def broken(self, tables: Sequence[str]) -> dict[str, str]:
+        """What CHECK TABLE says of each `schema.table` that it does not find whole."""
+        found: dict[str, str] = {}
+        for start in range(0, len(tables), 50):
+            some = ", ".join(quoted(name) for name in tables[start : start + 50])
+            for name, _, kind, words in self.ask(f"CHECK TABLE {some}", seconds=None):
+                if kind.lower() == "error" or (kind == "status" and words != "OK"):
+                    found.setdefault(name, words)
+        return found
+
+    def attachments(self) -> Attachments:
+        """The attachments that the wikis' tables hold, as a dump of them would tell."""
+        found = Attachments()
+        for schema in self._database.schemas:
+            columns = {row[0].upper() for row in self.ask(
+                "SELECT column_name FROM information_schema.columns WHERE table_schema ="
+                f" '{schema}' AND table_name = '{attachments.TABLE}'")}  # fmt: skip
+            if not columns:
+                continue
+            place = "XWA_CONTENT_STORE"
+            store = place if place in columns else f"'{attachments.ON_DISK}'"
+            # In hex: a name may hold what parts columns and lines.
+            rows = self.ask(
+                f"SELECT XWA_DOC_ID, HEX(CONVERT(XWA_FILENAME USING utf8mb4)), XWA_SIZE, {store},"
+                " IFNULL(HEX(CONVERT(XWD_FULLNAME USING utf8mb4)), '') FROM"
+                f" {attachments.TABLE} LEFT JOIN {attachments.PAGES} ON XWD_ID = XWA_DOC_ID",
+                schema=schema,
+                seconds=None,
+            )
+            wiki = self._database.wiki_of(schema)
+            for page, name, size, store, reference in rows:
+                found.row(wiki, {"XWA_DOC_ID": page, "XWA_FILENAME": _text(name),
+                                 "XWA_SIZE": size, place: store})  # fmt: skip
+                found.page(wiki, {"XWD_ID": page, "XWD_FULLNAME": _text(reference)})
+        return found
+
     def missing_grants(
         self, everywhere: Sequence[str] = GLOBAL, per_schema: Sequence[str] = PER_SCHEMA
     ) -> list[str]:
@@ -188,6 +231,11 @@ def quoted(name: str) -> str:
     """`schema.table` as SQL."""
     schema, table = name.split(".", 1)
     return f"`{schema.replace('`', '``')}`.`{table.replace('`', '``')}`"
+
+
+def _text(digits: str) -> str:
+    """What HEX gave, as text."""
+    return bytes.fromhex(digits).decode(errors="replace")
 
 
 def line_of(version: str) -> tuple[int, int]:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from xwiki_stack.backup import evidence, manifest, site, xar
+from xwiki_stack.backup import drill, evidence, manifest, site, xar
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, Listing, Manifest, Site, Xar
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import size
+from xwiki_stack.steps import clock
 
 XAR_HOURS = 50
 """Age of the newest export that is no news: one a day, and one that failed."""
@@ -91,6 +92,12 @@ def judge(
         more, wrong = _judged(exports, records, now, manifest.XAR, XAR_HOURS)
         lines += more
         problems += wrong
+    for kind, each in sets.items():
+        # Nobody tries what there is none of; that there is none is told above.
+        if kind == manifest.SITE or each.sets:
+            drilled, complaints = _drilled(config, records, now, kind)
+            lines.append((f"last {kind} drill", drilled))
+            problems += complaints
     text = _columns([(f"{label}:", words) for label, words in lines])
     if problems:
         text += "\n" + "\n".join(f"problem: {words}" for words in problems)
@@ -146,6 +153,43 @@ def _judged(
     if failed and (not sets.newest or failed[-1].set > sets.newest.manifest.id):
         problems.append(f"the last {kind} run failed at {failed[-1].at}: {failed[-1].words}")
     return lines, problems
+
+
+def _drilled(
+    config: Config, records: Sequence[evidence.Record], now: datetime, kind: str
+) -> tuple[str, list[str]]:
+    """The last drill of a kind in words; what is wrong with it or with there being none."""
+    wanted = config.drill
+    drills = [item for item in records if (item.kind, item.sets) == (evidence.DRILL, kind)]
+    role = "drill" if kind == manifest.SITE else f"drill-{kind}"
+    again = f"run CronJob {role} in staging: `kubectl create job --from=cronjob/...-{role} now`"
+    if not drills:
+        told = f"no restore of a {kind} set was ever tried; next: {again}"
+        return "none", [told] if wanted else []
+    last = drills[-1]
+    age = now - datetime.fromisoformat(last.at)
+    words, problems = f"{last.set}, {_age(age)} ago", []
+    rto, objective = last.facts.get("rto_seconds"), last.facts.get("objective_seconds")
+    if wanted:
+        objective = 3600 * wanted.rto_hours
+        if age > timedelta(days=wanted.max_age_days):
+            problems.append(
+                f"the last {kind} drill is {_age(age)} old, {wanted.max_age_days} d are promised;"
+                f" next: see why the schedule ran none, then {again}"
+            )
+    if rto and objective:
+        words += f", back in {clock(rto)} (promised: at most {clock(objective)})"
+    if not last.held:
+        words += ", NO"
+        problems.append(
+            f"the last {kind} drill failed: {last.words}; next: read its log, put it right, {again}"
+        )
+    elif rto and objective and rto > drill.SLOW * objective:
+        problems.append(
+            f"the last {kind} drill was slow: {clock(rto)} of {clock(objective)} that are promised;"
+            " next: see `steps` of its record: a faster disk, store or network, or another promise"
+        )
+    return words, problems
 
 
 def _holds(made: Manifest) -> str:

@@ -8,7 +8,7 @@ to save.
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +16,7 @@ from xwiki_stack import proc
 from xwiki_stack.backup import deadline, dump, files, keyring, manifest, mysql, stream, verify
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, M, Site
+from xwiki_stack.backup.stopwatch import Stopwatch
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import rate, size
 from xwiki_stack.errors import DamagedError, IncompleteError, IntentError, RefusedError
@@ -29,12 +30,16 @@ PROGRESS_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was restored, in how many seconds, the whole-set proof included."""
+    """What was restored, in how many seconds, the whole-set proof included.
+
+    steps: the seconds of each part: `open`, `load`, `write`.
+    """
 
     found: Found[Site]
     seconds: float
     tables: int
     files: int
+    steps: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,15 +61,18 @@ def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
     server = _empty_database(config, made) if wish.part != FILES else None
     root = _empty_folder(config) if wish.part != DATABASE else None
     emit(f"set {made.id}: {size(made.bytes)} stored; opening all of it before anything is written")
+    watch = Stopwatch()
     with deadline.within(config.limits.run_minutes):
-        pass_began = time.monotonic()
-        plain = verify.opened(
-            store, made, identities, database=server is not None, content=root is not None
-        )
-        emit(f"opened: {size(plain)}, {rate(plain, time.monotonic() - pass_began)}")
-        tables = _load(store, made, identities, server, emit) if server else 0
-        count = _write(store, made, identities, root, emit) if root else 0
-    return Outcome(found, time.monotonic() - began, tables, count)
+        with watch.step("open"):
+            plain = verify.opened(
+                store, made, identities, database=server is not None, content=root is not None
+            )
+        emit(f"opened: {size(plain)}, {rate(plain, watch.steps['open'])}")
+        with watch.step("load"):
+            tables = _load(store, made, identities, server, emit) if server else 0
+        with watch.step("write"):
+            count = _write(store, made, identities, root, emit) if root else 0
+    return Outcome(found, time.monotonic() - began, tables, count, watch.steps)
 
 
 def choose(config: Config, store: Store, wish: Wish, shape: type[M]) -> Found[M]:

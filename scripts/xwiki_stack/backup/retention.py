@@ -94,6 +94,7 @@ def plan(
 
     keep(sets[-rules.last :], "last")
     keep(opened[-rules.opened :], "opened")
+    keep(_last_drilled(sets, known), "drilled")
     keep(_newest_of(sets, "%Y-%m-%d", rules.daily), "daily")
     keep(_newest_of(sets, "%G-W%V", rules.weekly), "weekly")
     keep(_newest_of(sets, "%Y-%m", rules.monthly), "monthly")
@@ -200,6 +201,19 @@ def _orphans(
 def _holds(records: Sequence[evidence.Record], kind: str, item: Found[Manifest]) -> bool:
     last = evidence.latest(records, kind, item.manifest.id, item.sha256)
     return bool(last and last.held)
+
+
+def _last_drilled(
+    sets: Sequence[Found[Manifest]], records: Sequence[evidence.Record]
+) -> list[Found[Manifest]]:
+    """The set of the last drill that held: records go with their set, and status wants this one."""
+    there = {item.manifest.id: item for item in sets}
+    held = [
+        there[record.set]
+        for record in records
+        if record.kind == evidence.DRILL and record.held and record.set in there
+    ]
+    return held[-1:]
 
 
 def _newest_of(sets: Sequence[Found[Manifest]], period: str, count: int) -> list[Found[Manifest]]:

@@ -7,6 +7,7 @@ one `spaces/` per space. Source: XWiki's REST documentation and its source.
 
 import contextlib
 import re
+import secrets
 from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -46,7 +47,8 @@ class Web:
         # Credentials of a .netrc, proxies of an environment: nothing but the configuration counts.
         self._session.trust_env = False
         self.user = said.user
-        self._session.auth = (said.user, secret(said.password_file, config, "web.passwordFile"))
+        self._password = secret(said.password_file, config, "web.passwordFile")
+        self._session.auth = (said.user, self._password)
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         """One request below the wiki's URL; its answer, whatever its status."""
@@ -123,7 +125,7 @@ class Web:
                     where=self.url,
                     next="name an account with admin rights in web.user, or superadmin",
                 )
-            yield self._blocks(answer)
+            yield self.blocks(answer)
 
     def expect_admin(self) -> None:
         """Raises RefusedError unless the account administers the wiki: only then it may export."""
@@ -194,7 +196,29 @@ class Web:
         headers = {"Content-Type": "application/octet-stream"}
         self.expect("PUT", path, allowed=(201, 202), data=content, headers=headers)
 
-    def _blocks(self, answer: requests.Response) -> Iterator[bytes]:
+    def wikis(self) -> set[str]:
+        """Ids of all wikis that it serves."""
+        return {item.text or "" for item in self._xml("/rest/wikis").iterfind(
+            f"{NAMESPACE}wiki/{NAMESPACE}id")}  # fmt: skip
+
+    def served(self, *, wrong: bool = False) -> str:
+        """Who the account is to the wiki, e.g. `xwiki:XWiki.superadmin`; GUEST for nobody.
+
+        wrong: with a password that is not the account's.
+        """
+        password = secrets.token_hex(16) if wrong else self._password
+        try:
+            answer = self.request("GET", "/rest", auth=(self.user, password))
+        except RefusedError:
+            return GUEST
+        if answer.status_code == 401:
+            return GUEST
+        if answer.status_code != 200:
+            raise MachineError(f"GET /rest is answered with {answer.status_code}", where=self.url)
+        return answer.headers.get("XWiki-User", "")
+
+    def blocks(self, answer: requests.Response) -> Iterator[bytes]:
+        """The body of an answer that comes as a stream."""
         try:
             yield from answer.iter_content(BLOCK)
         except requests.RequestException as error:

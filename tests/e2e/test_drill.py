@@ -1,0 +1,87 @@
+"""A drill on the cluster: a set comes back beside the wiki, is looked at, and a poisoned one is not
+let pass."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.backups.s3 import BUCKET
+from tests.backups.wiki import attachment_path
+from tests.e2e.backups import Story, s3, story
+from tests.e2e.inside import Inside
+from tests.e2e.patience import eventually
+from xwiki_stack.backup import canary, config, evidence, report
+from xwiki_stack.backup.store import Store
+
+__all__ = ["s3", "story"]
+
+SMALL = {"resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}
+
+DRILL: dict[str, Any] = {
+    "enabled": True,
+    "maxAgeDays": 35,
+    "volume": {"size": "1Gi"},
+    "mysql": SMALL,
+    "xwiki": SMALL,
+}
+
+
+def desk(story: Story, folder: Path) -> config.Config:
+    """The operator's own configuration: the bucket, and whose signatures count."""
+    for name, key in (("access", story.s3.access), ("secret", story.s3.secret)):
+        (folder / name).write_text(key)
+    document = {
+        "environment": "story",
+        "purpose": "staging",
+        "store": {"endpoint": story.s3.endpoint, "bucket": BUCKET, "prefix": story.namespace,
+                  "pathStyle": True, "accessKeyFile": str(folder / "access"),
+                  "secretKeyFile": str(folder / "secret")},
+        "keys": {"trusted": [story.keys.trusted]},
+        "drill": {"rtoHours": 2, "maxAgeDays": 35},
+    }  # fmt: skip
+    path = folder / "backup.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return config.load(path)
+
+
+def drills(known: config.Config) -> list[evidence.Record]:
+    records = evidence.read(Store(known), known.need_trusted())
+    return [record for record in records if record.kind == evidence.DRILL]
+
+
+def test_a_whole_set_passes_and_a_poisoned_one_does_not(story: Story, tmp_path: Path) -> None:
+    bed = story.bed
+    story.begin("writer", "verifier", "drill")
+    story.install(drill=DRILL)
+    wiki, known = Inside(bed, story.namespace), desk(story, tmp_path)
+    # The first page is the bootstrap Job's, which comes after the wiki.
+    eventually(lambda: wiki.status("WebHome", space="Main") == "200")
+    assert "token" in story.run("canary")
+    for role in ("site", "xar"):
+        assert "\nset " in story.run(role)
+    assert "  intact  " in story.run("verify")
+    for role in ("drill", "drill-xar"):
+        assert " held: back in " in story.run(role)
+    record, imported = drills(known)
+    assert record.held and imported.held
+    assert (record.sets, imported.sets) == ("site", "xar")
+    assert record.facts["rto_seconds"] < 120
+    told = report.status(known)
+    assert told.healthy, told.text
+    assert f"{record.set}, " in told.text and "back in " in told.text
+    # The living wiki was not touched: it knows nothing of it.
+    assert wiki.status("WebHome", space="Main") == "200"
+
+    # The next set is signed and intact, and its canary has other bytes than its page says.
+    path = f"/usr/local/xwiki/data/{attachment_path(canary.PAGE, canary.ATTACHMENTS[0])}"
+    wiki.run(f"head -c {canary.SIZE} /dev/urandom > {path}")
+    assert "\nset " in story.run("site")
+    assert "  intact  " in story.run("verify")
+    with pytest.raises(AssertionError, match="canary-attachment: NO: "):
+        story.run("drill")
+    record = drills(known)[-1]
+    assert not record.held
+    assert record.facts["failed"].keys() == {"canary-attachment"}
+    assert "the last site drill failed: canary-attachment" in report.status(known).text
