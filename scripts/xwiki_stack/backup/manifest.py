@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -90,6 +91,11 @@ class Manifest:
         """Stored bytes of all its objects, shared ones too."""
         return sum(item.bytes for item in self.objects)
 
+    @property
+    def parts(self) -> dict[str, int]:
+        """Plain bytes of each part: what it holds, however well it packs and whatever is shared."""
+        return {PurePosixPath(a.key).name.split(".")[0]: a.plain_bytes for a in self.own}
+
     @classmethod
     def read(cls, body: dict[str, Any], where: str) -> Self:
         """A manifest of this kind from its document. Raises DamagedError; TypeError, KeyError
@@ -128,6 +134,14 @@ class Site(Manifest):
     def objects(self) -> list[Pack]:
         return [*super().objects, *self.packs]
 
+    @property
+    def parts(self) -> dict[str, int]:
+        return {
+            "database": self.database.plain_bytes,
+            "files": self.files["bytes"],
+            "index": self.index.plain_bytes,
+        }
+
     @classmethod
     def read(cls, body: dict[str, Any], where: str) -> Self:
         read = dict(body)
@@ -138,6 +152,9 @@ class Site(Manifest):
             raise DamagedError("names a pack that can be none", where=where)
         return made
 
+
+SHAPES: tuple[type[Manifest], ...] = (Site,)
+"""Every kind of sets."""
 
 M = TypeVar("M", bound=Manifest)
 M_co = TypeVar("M_co", bound=Manifest, covariant=True)
