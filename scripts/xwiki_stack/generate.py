@@ -244,10 +244,14 @@ def _backups(environment: Environment) -> dict[str, Any]:
     open_parts = {key.split(".")[1] for key in environment.open_keys if "." in key}
     if open_parts & set(needed):
         return {}
-    rpo = int(said["rpo"].removesuffix("h"))
+    rpo, rto = (
+        0 if intent.is_undecided(said.get(key, intent.UNDECIDED)) else int(said[key].rstrip("h"))
+        for key in ("rpo", "rto")
+    )
     return {
         **said,
         "rpo": rpo,
+        "alerts": sizing.alerts(rpo, rto, said.get("drills", "")),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
         "schedules": sizing.schedules(rpo),
     }

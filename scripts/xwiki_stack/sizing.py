@@ -88,6 +88,22 @@ class Schedules:
     reason: str
 
 
+@dataclass(frozen=True)
+class Alerts:
+    """Thresholds of the alerts on backups, each with its reason. `drill_days` 0: none asked for."""
+
+    stale_minutes: int
+    stale: str
+    xar_stale_minutes: int
+    xar_stale: str
+    unproven_minutes: int
+    unproven: str
+    drill_days: int
+    drill: str
+    drill_minutes: int
+    slow: str
+
+
 SIZES: dict[str, dict[str, Resources]] = {
     "small": {
         "xwiki": Resources("200m", "512Mi", "2", "3Gi"),
@@ -125,6 +141,16 @@ VOLUMES = {
 }
 """Volumes by size. The mission names the 50Gi of a small team's database; what users upload grows
 with the team, so both follow the size."""
+
+
+DAY = 24 * 60
+"""Minutes."""
+
+DRILLS = {"monthly": 31, "quarterly": 92}
+"""The longest distance in days between two drills, by the intent's word."""
+
+DRILL_GRACE = 4
+"""Days: a drill that fails on a Friday evening is looked after, and run again, by Tuesday."""
 
 
 @dataclass(frozen=True)
@@ -397,13 +423,19 @@ def text(cluster_name: str) -> str:
     return "\n".join(lines)
 
 
+def distance(rpo_hours: int) -> int:
+    """Minutes between two sets, so that two lie within the RPO; they divide the day."""
+    hours = (60 * h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours)
+    return max(hours, default=30)
+
+
 def schedules(rpo_hours: int) -> Schedules:
     """Two sets within the RPO, so that one failed run breaks no promise; a proof between them.
 
     Hours divide the day, so that the distance over midnight is the same; above two days it stays
     one a day, since nobody gains by fewer.
     """
-    hours = max((h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours), default=0)
+    hours = distance(rpo_hours) // 60
     if not hours:
         why = "An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no promise"
         return Schedules("17,47 * * * *", "2,32 * * * *", "7 9 * * *", 25, why)
@@ -418,6 +450,26 @@ def schedules(rpo_hours: int) -> Schedules:
         minutes=minutes,
         reason=f"An RPO of {rpo_hours} hours: a set every {each}, so that one failed run breaks no"
         " promise",
+    )
+
+
+def alerts(rpo_hours: int, rto_hours: int = 0, drills: str = "") -> Alerts:
+    """When somebody is told. rto_hours 0, drills "": not decided, so nobody asks for drills."""
+    apart, deadline = distance(rpo_hours), schedules(rpo_hours).minutes
+    days = DRILLS.get(drills, 0) if rto_hours else 0
+    return Alerts(
+        stale_minutes=apart + deadline,
+        stale=f"{apart} between two sets and {deadline} that a run may take",
+        xar_stale_minutes=2 * DAY + deadline,
+        xar_stale=f"One of a day failed, and the {deadline} that a run may take",
+        unproven_minutes=apart * 3 // 2 + deadline,
+        unproven=f"Due after {apart // 2}, the next {apart} later, {deadline} that a run may take",
+        drill_days=days and days + DRILL_GRACE,
+        drill=f"{drills.capitalize()}: {days} days, and {DRILL_GRACE} to look after one that failed"
+        if days
+        else "No drills are asked for",
+        drill_minutes=30 * rto_hours or 60,
+        slow=f"Half of an RTO of {rto_hours} hours" if days else "Not looked at without drills",
     )
 
 

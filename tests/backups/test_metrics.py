@@ -236,7 +236,7 @@ def test_another_kind_of_sets_has_its_own_numbers(
     class Other(Site):
         KIND = "other"
 
-    monkeypatch.setattr(manifest, "SHAPES", (Site, Other))
+    monkeypatch.setattr(manifest, "KINDS", {"site": Site, "other": Other})
     made = bucket.set(hours(1))
     bucket.say(made, evidence.DRILL, hours(1), sets="other", facts={})
     found = read(bucket.exporter())

@@ -39,7 +39,7 @@ class Keys:
         self.secrets = {
             "writer": {**store, "signing-key": pem, "index-identity": index},
             "verifier": {**store, "signing-key": pem},
-            "prune": store,
+            "prune": {**store, "signing-key": pem},
             "recovery": {**store, "identity": str(self.recovery)},
         }
 

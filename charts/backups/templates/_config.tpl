@@ -1,10 +1,12 @@
 {{/* The engine's configuration (scripts/xwiki_stack/backup/config.schema.json). Given (root, role): who restores
-logs in as the application, whose account may create the schemas, and holds the key that opens sets. */}}
+logs in as the application, whose account may create the schemas, and holds the key that opens sets. The exporter knows
+the store and whose signatures count, no more. */}}
 {{- define "backups.engine" -}}
 {{- $ := index . 0 }}
 {{- $role := index . 1 }}
 {{- $v := $.Values }}
 {{- $restores := eq $role "restore" }}
+{{- $tells := eq $role "exporter" }}
 environment: {{ $v.environment | quote }}
 purpose: {{ $v.purpose }}
 store:
@@ -22,8 +24,9 @@ store:
   accessKeyFile: /run/secrets/backups/access-key
   secretKeyFile: /run/secrets/backups/secret-key
 keys:
-  recipients: {{ $v.keys.recipients | toJson }}
   trusted: {{ $v.keys.trusted | toJson }}
+{{- if not $tells }}
+  recipients: {{ $v.keys.recipients | toJson }}
   {{- if $restores }}
   identityFiles: [/run/secrets/backups/identity]
   {{- else }}
@@ -41,4 +44,5 @@ files:
 limits: {{ $v.limits | toJson }}
 retention: {{ $v.retention | toJson }}
 rpoHours: {{ $v.rpoHours }}
+{{- end }}
 {{- end }}

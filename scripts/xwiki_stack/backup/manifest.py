@@ -153,8 +153,8 @@ class Site(Manifest):
         return made
 
 
-SHAPES: tuple[type[Manifest], ...] = (Site,)
-"""Every kind of sets."""
+KINDS: dict[str, type[Manifest]] = {SITE: Site}
+"""Shape of each kind's manifest."""
 
 M = TypeVar("M", bound=Manifest)
 M_co = TypeVar("M_co", bound=Manifest, covariant=True)

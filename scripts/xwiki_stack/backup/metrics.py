@@ -200,7 +200,7 @@ def _samples(store: _Remembering, trusted: Sequence[str], environment: str) -> I
     store.again()
     yield Sample("clock_skew_seconds", (datetime.now(UTC) - store.now()).total_seconds())
     records = evidence.read(store, trusted)
-    for shape in manifest.SHAPES:
+    for shape in manifest.KINDS.values():
         listing = manifest.listing(store, trusted, environment, shape)
         own = [record for record in records if record.sets == shape.KIND]
         found = [
