@@ -242,13 +242,18 @@ def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
     said = environment.backups
     if not environment.saved:
         return {}
-    rpo, rto = int(said["rpo"].removesuffix("h")), said.get("rto", intent.UNDECIDED)
+    rpo, rto = (
+        0 if intent.is_undecided(said.get(key, intent.UNDECIDED)) else int(said[key].rstrip("h"))
+        for key in ("rpo", "rto")
+    )
+    drills = said.get("drills", "")
     return {
         **said,
         "rpo": rpo,
-        "rto": "" if intent.is_undecided(rto) else rto.removesuffix("h"),
-        "promised": sizing.DRILLS.get(said.get("drills", "")),
+        "rto": rto,
+        "promised": sizing.DRILLS.get(drills),
         "volume": sizing.drill_volume(sizing.volumes(environment, cluster)),
+        "alerts": sizing.alerts(rpo, rto, drills),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
         "schedules": sizing.schedules(rpo),
     }

@@ -92,19 +92,43 @@ class Schedules:
 
 @dataclass(frozen=True)
 class Drills:
-    """When restores of both kinds are tried, in UTC; the days until one counts as missed."""
+    """When restores of both kinds are tried, in UTC; at most so many days apart."""
 
     schedule: str
     xar: str
-    max_age_days: int
+    days: int
 
+    @property
+    def max_age_days(self) -> int:
+        """From then on a drill is missing."""
+        return self.days + DRILL_GRACE
+
+
+DRILL_GRACE = 4
+"""Days: a drill that fails on a Friday evening is looked after, and run again, by Tuesday."""
 
 DRILLS = {
-    "monthly": Drills("27 3 1 * *", "27 3 2 * *", 31 + 4),
-    "quarterly": Drills("27 3 1 1,4,7,10 *", "27 3 2 1,4,7,10 *", 92 + 4),
+    "monthly": Drills("27 3 1 * *", "27 3 2 * *", 31),
+    "quarterly": Drills("27 3 1 1,4,7,10 *", "27 3 2 1,4,7,10 *", 92),
 }
-"""By the intent's word. In the night, between a proof and a set; four days to put right what made
-one fail."""
+"""By the intent's word, with the longest distance in days. In the night, between a proof and a
+set."""
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Thresholds of the alerts on backups, each with its reason. `drill_days` 0: none asked for."""
+
+    stale_minutes: int
+    stale: str
+    xar_stale_minutes: int
+    xar_stale: str
+    unproven_minutes: int
+    unproven: str
+    drill_days: int
+    drill: str
+    drill_minutes: int
+    slow: str
 
 
 SIZES: dict[str, dict[str, Resources]] = {
@@ -144,6 +168,10 @@ VOLUMES = {
 }
 """Volumes by size. The mission names the 50Gi of a small team's database; what users upload grows
 with the team, so both follow the size."""
+
+
+DAY = 24 * 60
+"""Minutes."""
 
 
 @dataclass(frozen=True)
@@ -428,6 +456,12 @@ def text(cluster_name: str) -> str:
     return "\n".join(lines)
 
 
+def distance(rpo_hours: int) -> int:
+    """Minutes between two sets, so that two lie within the RPO; they divide the day."""
+    hours = (60 * h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours)
+    return max(hours, default=30)
+
+
 def schedules(rpo_hours: int) -> Schedules:
     """Two sets within the RPO, so that one failed run breaks no promise; a proof between them, a
     canary ten minutes before each.
@@ -436,7 +470,7 @@ def schedules(rpo_hours: int) -> Schedules:
     Hours divide the day, so that the distance over midnight is the same; above two days it stays
     one a day, since nobody gains by fewer.
     """
-    hours = max((h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours), default=0)
+    hours = distance(rpo_hours) // 60
     if not hours:
         return Schedules(
             site="17,47 * * * *",
@@ -462,6 +496,27 @@ def schedules(rpo_hours: int) -> Schedules:
         minutes=minutes,
         reason=f"An RPO of {rpo_hours} hours: a set every {each}, so that one failed run breaks no"
         " promise",
+    )
+
+
+def alerts(rpo_hours: int, rto_hours: int = 0, drills: str = "") -> Alerts:
+    """When somebody is told. rto_hours 0, drills "": not decided, so nobody asks for drills."""
+    apart, deadline = distance(rpo_hours), schedules(rpo_hours).minutes
+    promised = DRILLS.get(drills) if rto_hours else None
+    return Alerts(
+        stale_minutes=apart + deadline,
+        stale=f"{apart} between two sets and {deadline} that a run may take",
+        xar_stale_minutes=2 * DAY + deadline,
+        xar_stale=f"One of a day failed, and the {deadline} that a run may take",
+        unproven_minutes=apart * 3 // 2 + deadline,
+        unproven=f"Due after {apart // 2}, the next {apart} later, {deadline} that a run may take",
+        drill_days=promised.max_age_days if promised else 0,
+        drill=f"{drills.capitalize()}: {promised.days} days, and {DRILL_GRACE} to look after one"
+        " that failed"
+        if promised
+        else "No drills are asked for",
+        drill_minutes=30 * rto_hours or 60,
+        slow=f"Half of an RTO of {rto_hours} hours" if promised else "Not looked at without drills",
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.backups.test_sets import later, run, silent
 from tests.backups.wiki import Wiki, command
-from xwiki_stack.backup import restore, retention
+from xwiki_stack.backup import evidence, keyring, restore, retention
+from xwiki_stack.backup.store import Store
 from xwiki_stack.errors import RefusedError
 
 FEW = {"opened": 1, "last": 1, "daily": 0, "weekly": 0, "monthly": 0}
@@ -48,6 +49,73 @@ def test_sets_go_with_their_objects_and_shared_packs_stay(wiki: Wiki) -> None:
     assert {pack.key for pack in third.packs} == set(wiki.keys("packs/"))
     wiki.destroy()
     assert restore.restore(wiki.loaded(account="root"), restore.Wish(), silent).files == 11
+
+
+def records(wiki: Wiki, kind: str) -> list[evidence.Record]:
+    known = wiki.loaded()
+    return [r for r in evidence.read(Store(known), known.need_trusted()) if r.kind == kind]
+
+
+def test_prune_leaves_a_record_beside_the_newest_set_and_none_where_it_only_speaks(
+    wiki: Wiki,
+) -> None:
+    first = run(wiki).manifest
+    later()
+    newest = run(wiki)
+    assert command(wiki, "verify", "--opened").code == 0
+    known = wiki.loaded(retention=FEW)
+    retention.prune(known, silent, apply=False)
+    assert records(wiki, evidence.PRUNE) == []
+    outcome = retention.prune(known, silent, apply=True)
+    (said,) = records(wiki, evidence.PRUNE)
+    assert outcome.plan.drop == (first.id,)
+    assert (said.set, said.manifest, said.sets) == (newest.manifest.id, newest.sha256, "site")
+    assert said.facts == {"dropped": 1, "kept": 1, "orphans": 0, "bytes": outcome.bytes}
+    assert outcome.bytes > 1000
+
+
+def test_without_a_signing_key_prune_works_as_ever_and_says_so(wiki: Wiki) -> None:
+    first = run(wiki).manifest
+    later()
+    run(wiki)
+    assert command(wiki, "verify", "--opened").code == 0
+    said = command(wiki, "prune", "--apply", retention=FEW, keys__signingKeyFile=None)
+    assert said.code == 0
+    assert "no record of this run is left" in said.out
+    assert "keys.signingKeyFile is missing" in said.out
+    assert first.id not in wiki.sets()
+    assert records(wiki, evidence.PRUNE) == []
+
+
+def test_a_signing_key_that_does_not_fit_ends_prune_before_anything_goes(wiki: Wiki) -> None:
+    run(wiki)
+    later()
+    run(wiki)
+    assert command(wiki, "verify", "--opened").code == 0
+    before = wiki.keys("")
+    said = command(wiki, "prune", "--apply", retention=FEW, keys__signingKeyFile="/no/such/key")
+    assert said.code == 2
+    assert "keys.signingKeyFile" in said.err
+    assert [key for key in wiki.keys("") if "locks/" not in key] == [
+        key for key in before if "locks/" not in key
+    ]
+
+
+def test_how_a_drill_ended_is_known_for_longer_than_its_set(wiki: Wiki) -> None:
+    first = run(wiki)
+    known = wiki.loaded(retention=FEW)
+    drill = evidence.Record(first.manifest.id, first.sha256, evidence.DRILL, True,
+                            first.manifest.snapshot, 1, 1, "tried")  # fmt: skip
+    evidence.write(Store(known), drill, keyring.signing(known))
+    assert command(wiki, "verify").code == 0
+    later()
+    run(wiki)
+    assert command(wiki, "verify", "--opened").code == 0
+    retention.prune(known, silent, apply=True)
+    assert first.manifest.id not in wiki.sets()
+    left = [key for key in wiki.keys("") if first.manifest.id in key]
+    assert len(left) == 1
+    assert records(wiki, evidence.DRILL) == [drill]
 
 
 def test_orphans_beyond_the_first_page_go_and_young_ones_stay(wiki: Wiki) -> None:

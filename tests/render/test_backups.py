@@ -1,5 +1,7 @@
-"""What charts/backups renders: CronJobs, each with what its verb needs and no more."""
+"""What charts/backups renders: CronJobs and an exporter, each with what its verb needs and no
+more."""
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +125,7 @@ def test_each_verb_has_an_identity_of_its_own_and_no_key_too_many() -> None:
         web: superadmin,
     }
     assert mounted("verify") == {home: (f"{name}-verifier", {*store, "signing-key"})}
-    assert mounted("prune") == {home: (f"{name}-prune", store)}
+    assert mounted("prune") == {home: (f"{name}-prune", {*store, "signing-key"})}
     assert mounted("restore") == {
         home: (f"{name}-recovery", {*store, "identity"}),
         database: (f"{render.RELEASE}-mysql", {"xwiki-password"}),
@@ -251,6 +253,81 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(values: dict[str, Any],
         backups(values)
 
 
+# The exporter
+
+WATCHED: dict[str, Any] = {
+    "metrics": {"enabled": True, "serviceMonitor": {"enabled": True}, "rules": {"enabled": True}}
+}
+MONITORING = {"ServiceMonitor", "PrometheusRule"}
+
+
+def test_nothing_watches_unless_asked_for() -> None:
+    kinds = {item["kind"] for item in backups()}
+    assert not kinds & {"Deployment", "Service", *MONITORING}
+    assert {item["kind"] for item in backups(WATCHED)} - kinds == {
+        "Deployment", "Service", *MONITORING,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["serviceMonitor", "rules"])
+def test_what_needs_an_operator_is_asked_for_by_itself(kind: str) -> None:
+    alone = {item["kind"] for item in backups({"metrics": {"enabled": True}})}
+    assert not alone & MONITORING
+    both = {
+        item["kind"] for item in backups({"metrics": {"enabled": True, kind: {"enabled": True}}})
+    }
+    assert both - alone == {"serviceMonitor": {"ServiceMonitor"}, "rules": {"PrometheusRule"}}[kind]
+    without = {item["kind"] for item in backups({"metrics": {kind: {"enabled": True}}})}
+    assert not without & MONITORING, "nobody would answer it"
+
+
+def test_the_exporter_reads_by_an_identity_of_its_own_and_holds_no_key() -> None:
+    item = environments.only(backups(WATCHED), "Deployment")
+    spec = policy.pod_of(item)["spec"]
+    (keys,) = [v["secret"] for v in spec["volumes"] if "secret" in v]
+    assert keys["secretName"] == f"{render.RELEASE}-backups-exporter"
+    assert {entry["key"] for entry in keys["items"]} == {"access-key", "secret-key"}
+    assert not [v for v in spec["volumes"] if "persistentVolumeClaim" in v]
+    assert spec["securityContext"] == pod("site")["securityContext"]
+    assert "affinity" not in spec, "it needs no volume, so any node will do"
+
+
+def test_the_exporters_command_and_configuration_are_the_engines(tmp_path: Path) -> None:
+    import argparse
+
+    objects = backups(WATCHED, {"metrics": {"every": 77}})
+    (made,) = policy.pod_of(environments.only(objects, "Deployment"))["spec"]["containers"]
+    parser = argparse.ArgumentParser()
+    cli.add(parser)
+    said = parser.parse_args(made["args"])
+    assert (said.backup_verb, said.every, said.listen) == ("exporter", 77, ":9105")
+    assert made["ports"] == [{"name": "metrics", "containerPort": 9105}]
+    path = tmp_path / "exporter.yaml"
+    path.write_text(environments.only(objects, "ConfigMap")["data"]["exporter.yaml"])
+    known = config.load(path)
+    assert known.need_trusted() == tuple(LEAST["keys"]["trusted"])
+    assert known.keys.recipients == ()
+    assert (known.keys.signing_key_file, known.keys.index_identity_file) == (None, None)
+    assert (known.database, known.files) == (None, None)
+
+
+def test_the_monitor_finds_the_service_and_the_service_the_exporter_alone() -> None:
+    objects = backups(WATCHED)
+    monitor = environments.only(objects, "ServiceMonitor")["spec"]
+    service = environments.only(objects, "Service")
+    wanted = monitor["selector"]["matchLabels"]
+    assert wanted.items() <= service["metadata"]["labels"].items()
+    (end,) = monitor["endpoints"]
+    assert end["port"] in {port["name"] for port in service["spec"]["ports"]}
+    chosen = [
+        item["kind"]
+        for item in objects
+        if policy.pod_of(item)
+        and service["spec"]["selector"].items() <= policy.pod_of(item)["metadata"]["labels"].items()
+    ]
+    assert chosen == ["Deployment"]
+
+
 # Derived from the intent
 
 
@@ -280,6 +357,48 @@ def test_one_failed_run_breaks_no_promise(rpo: int) -> None:
             zip(times, fires(found.canary), strict=True)] == [10] * len(times)  # fmt: skip
     for schedule in (found.site, found.xar, found.verify, found.prune, found.canary):
         assert backups({"schedules": {"site": schedule}})
+
+
+@pytest.mark.parametrize("rpo", [1, 2, 3, 5, 8, 12, 24, 26, 48, 100])
+def test_a_warning_comes_before_the_promise_is_broken_and_after_what_is_allowed(rpo: int) -> None:
+    found, times = sizing.alerts(rpo), fires(sizing.schedules(rpo).site)
+    apart = 1440 // len(times)
+    assert apart + sizing.schedules(rpo).minutes == found.stale_minutes < 60 * rpo
+    proof = min((v - times[0]) % 1440 for v in fires(sizing.schedules(rpo).verify))
+    assert found.unproven_minutes > proof + apart
+    assert backups({"metrics": {"rules": {"staleMinutes": found.stale_minutes}}})
+
+
+@pytest.mark.parametrize(
+    ("rto", "drills", "days", "minutes"),
+    [(2, "monthly", 35, 60), (8, "quarterly", 96, 240), (0, "monthly", 0, 60), (2, "", 0, 60),
+     (2, "undecided", 0, 60)],
+)  # fmt: skip
+def test_drills_are_missed_only_where_they_are_promised(
+    rto: int, drills: str, days: int, minutes: int
+) -> None:
+    found = sizing.alerts(24, rto, drills)
+    assert (found.drill_days, found.drill_minutes) == (days, minutes)
+
+
+def test_the_charts_thresholds_are_those_of_its_rpo() -> None:
+    rules, found = schemas.defaults("backups")["metrics"]["rules"], sizing.alerts(24)
+    assert rules["staleMinutes"] == found.stale_minutes
+    assert rules["xarStaleMinutes"] == found.xar_stale_minutes
+    assert rules["unprovenMinutes"] == found.unproven_minutes
+    assert (rules["drillDays"], rules["drillMinutes"]) == (found.drill_days, found.drill_minutes)
+
+
+def test_an_environment_is_watched_where_its_cluster_has_prometheus() -> None:
+    environment, cluster = environments.decided_prod()
+    for there in (True, False):
+        text = generate.text_of(environment, dataclasses.replace(cluster, metrics=there))
+        metrics = yaml.safe_load(text)["backups"]["metrics"]
+        assert metrics["enabled"] == there
+        assert ("rules" in metrics) == there
+    rules = yaml.safe_load(generate.text_of(environment, cluster))["backups"]["metrics"]["rules"]
+    assert rules["enabled"]
+    assert (rules["staleMinutes"], rules["drillDays"], rules["drillMinutes"]) == (1080, 35, 60)
 
 
 def test_24_hours_mean_a_set_every_12() -> None:

@@ -20,9 +20,10 @@ Broken = list[str]
 BACKUPS = {
     "writer": {"access-key", "secret-key", "signing-key", "index-identity"},
     "verifier": {"access-key", "secret-key", "signing-key"},
-    "prune": {"access-key", "secret-key"},
+    "prune": {"access-key", "secret-key", "signing-key"},
     "recovery": {"access-key", "secret-key", "identity"},
     "drill": {"access-key", "secret-key", "identity", "signing-key"},
+    "exporter": {"access-key", "secret-key"},
 }
 """Who holds which keys of backups: nobody more than its verb needs."""
 
@@ -191,7 +192,7 @@ def claims(objects: Objects) -> Broken:
 
 def database(objects: Objects) -> Broken:
     """Host, port, schema and account that the wiki uses are those that MySQL serves."""
-    (wiki,) = [i for i in objects if i["kind"] == "Deployment"]
+    wiki = environments.only(objects, "Deployment", "-xwiki")
     (server,) = [i for i in objects if i["kind"] == "StatefulSet"]
     main = policy.pod_of(wiki)["spec"]
     asks = {e["name"]: e.get("value") for e in main["containers"][0]["env"]}
@@ -241,7 +242,7 @@ def test_the_parts_of_an_environment_fit(
 
 
 def deployment(objects: Objects) -> Manifest:
-    spec: Manifest = environments.only(objects, "Deployment")["spec"]["template"]["spec"]
+    spec: Manifest = environments.only(objects, "Deployment", "-xwiki")["spec"]["template"]["spec"]
     return spec
 
 

@@ -20,7 +20,7 @@ def wiki(*values: dict[str, Any]) -> list[Manifest]:
 
 
 def pod(objects: list[Manifest]) -> Manifest:
-    spec: Manifest = environments.only(objects, "Deployment")["spec"]["template"]["spec"]
+    spec: Manifest = environments.only(objects, "Deployment", "-xwiki")["spec"]["template"]["spec"]
     return spec
 
 
@@ -272,7 +272,7 @@ def test_every_script_that_a_container_starts_is_in_its_mount() -> None:
 
 
 def template(objects: list[Manifest]) -> Manifest:
-    return dict(environments.only(objects, "Deployment")["spec"]["template"])
+    return dict(environments.only(objects, "Deployment", "-xwiki")["spec"]["template"])
 
 
 def job_name(objects: list[Manifest]) -> str:

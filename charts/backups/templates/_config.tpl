@@ -1,6 +1,7 @@
 {{/* The engine's configuration (scripts/xwiki_stack/backup/config.schema.json). Given (root, role): who restores
 logs in as the application, whose account may create the schemas, and holds the key that opens sets. A drill does so
-as well, but into the database beside it, and looks at the wiki beside it. */}}
+as well, but into the database beside it, and looks at the wiki beside it. The exporter knows the store and whose
+signatures count, no more. */}}
 {{- define "backups.engine" -}}
 {{- $ := index . 0 }}
 {{- $role := index . 1 }}
@@ -8,6 +9,7 @@ as well, but into the database beside it, and looks at the wiki beside it. */}}
 {{- $drills := eq $role "drill" }}
 {{- $restores := or $drills (eq $role "restore") }}
 {{- $source := ternary $v.drill.source dict $drills }}
+{{- $tells := eq $role "exporter" }}
 environment: {{ $v.environment | quote }}
 purpose: {{ $v.purpose }}
 store:
@@ -25,8 +27,9 @@ store:
   accessKeyFile: /run/secrets/backups/access-key
   secretKeyFile: /run/secrets/backups/secret-key
 keys:
-  recipients: {{ $v.keys.recipients | toJson }}
   trusted: {{ concat $v.keys.trusted ($source.trusted | default list) | uniq | toJson }}
+{{- if not $tells }}
+  recipients: {{ $v.keys.recipients | toJson }}
   {{- if $restores }}
   identityFiles: [/run/secrets/backups/identity]
   {{- else }}
@@ -73,5 +76,6 @@ drill:
   databaseMinutes: {{ $v.drill.databaseMinutes }}
   wikiMinutes: {{ $v.drill.wikiMinutes }}
   {{- end }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from xwiki_stack.backup import (
     evidence,
     keyring,
     manifest,
+    metrics,
     page,
     producer,
     report,
@@ -171,6 +173,25 @@ def add(parser: argparse.ArgumentParser) -> None:
         "Newest set and its age against the promise, newest proofs, what is wrong",
         "Exit code 5 when something is wrong, each with what to do.",
     )
+    command = verb(
+        "exporter",
+        _exporter,
+        "Tell Prometheus of the bucket: ages, sizes, proofs, drills, locks",
+        "It reads the bucket every so often and answers scrapes from memory at once. A bucket\n"
+        "that cannot be read leaves the last reading standing, and xwiki_stack_backup_up at 0.\n"
+        "With --once it prints what a scrape would get; exit code 10 where the store fails.",
+    )
+    command.add_argument(
+        "--listen", default=":9105", metavar="HOST:PORT", help="where to answer (default: :9105)"
+    )
+    command.add_argument(
+        "--every",
+        type=float,
+        default=300,
+        metavar="SECONDS",
+        help="between readings (default: 300)",
+    )
+    command.add_argument("--once", action="store_true", help="print one reading and end")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -317,6 +338,25 @@ def _prune(arguments: argparse.Namespace) -> None:
 
 def _kinds(arguments: argparse.Namespace) -> tuple[str, ...]:
     return (arguments.kind,) if arguments.kind else KINDS
+
+
+def _exporter(arguments: argparse.Namespace) -> None:
+    exporter = metrics.Exporter(_config(arguments), arguments.every, partial(print, flush=True))
+    if arguments.once:
+        try:
+            exporter.read()
+        finally:
+            print(exporter.text(), end="")
+        return
+    host, _, port = arguments.listen.rpartition(":")
+    if not (port.isdigit() and int(port) < 65536 and arguments.every > 0):
+        raise IntentError(
+            f"--listen {arguments.listen} --every {arguments.every:g} cannot be meant",
+            allowed="HOST:PORT, or :PORT; more than 0 seconds",
+        )
+    exporter.serve(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - scraped from outside
+    print(f"answering at {arguments.listen}, reading every {arguments.every:g} s", flush=True)
+    exporter.work()
 
 
 def _config(arguments: argparse.Namespace) -> Config:

@@ -9,12 +9,36 @@ import json
 import secrets
 import socket
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from xwiki_stack.backup.store import Absent, Held, Store
 from xwiki_stack.errors import BusyError, StoreError
 
+FOLDER = "locks/"
+
 FREE = b'{"state":"free"}\n'
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A lock that is held: since when by the store's time, and after which minutes it expires."""
+
+    name: str
+    by: str
+    since: datetime
+    minutes: int
+
+
+def claims(store: Store) -> list[Claim]:
+    """The locks that are held now, expired ones too."""
+    found = []
+    for item in store.listed(FOLDER):
+        by, minutes = _read(store.get(item.key))
+        if by:
+            name = item.key.removeprefix(FOLDER).removesuffix(".json")
+            found.append(Claim(name, by, item.modified, minutes))
+    return found
 
 
 @contextlib.contextmanager
@@ -23,7 +47,7 @@ def hold(store: Store, name: str, minutes: int) -> Iterator[None]:
 
     Raises BusyError with who holds it and since when.
     """
-    key = f"locks/{name}.json"
+    key = f"{FOLDER}{name}.json"
     etag = _take(store, key, minutes)
     try:
         yield

@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -90,6 +91,11 @@ class Manifest:
         """Stored bytes of all its objects, shared ones too."""
         return sum(item.bytes for item in self.objects)
 
+    @property
+    def parts(self) -> dict[str, int]:
+        """Plain bytes of each part: what it holds, however well it packs and whatever is shared."""
+        return {PurePosixPath(a.key).name.split(".")[0]: a.plain_bytes for a in self.own}
+
     @classmethod
     def read(cls, body: dict[str, Any], where: str) -> Self:
         """A manifest of this kind from its document. Raises DamagedError; TypeError, KeyError
@@ -127,6 +133,14 @@ class Site(Manifest):
     @property
     def objects(self) -> list[Pack]:
         return [*super().objects, *self.packs]
+
+    @property
+    def parts(self) -> dict[str, int]:
+        return {
+            "database": self.database.plain_bytes,
+            "files": self.files["bytes"],
+            "index": self.index.plain_bytes,
+        }
 
     @classmethod
     def read(cls, body: dict[str, Any], where: str) -> Self:
@@ -168,6 +182,10 @@ class Xar(Manifest):
     @property
     def own(self) -> list[Artefact]:
         return [export.archive for export in self.wikis]
+
+    @property
+    def parts(self) -> dict[str, int]:
+        return {export.wiki: export.archive.plain_bytes for export in self.wikis}
 
     @classmethod
     def read(cls, body: dict[str, Any], where: str) -> Self:

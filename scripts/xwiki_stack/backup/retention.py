@@ -7,15 +7,16 @@ set is judged by its own sets, proofs and rules: what is wrong with one keeps no
 """
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from xwiki_stack.backup import deadline, evidence, lock, manifest
+from xwiki_stack.backup import deadline, evidence, keyring, lock, manifest
 from xwiki_stack.backup.config import Config, Retention
 from xwiki_stack.backup.manifest import Found, Listing, Manifest, Site, Xar
 from xwiki_stack.backup.store import Store
-from xwiki_stack.backup.words import size
+from xwiki_stack.backup.words import size, stamp
 from xwiki_stack.errors import RefusedError
 
 Emit = Callable[[str], None]
@@ -117,7 +118,9 @@ def prune(config: Config, emit: Emit, *, apply: bool, shape: type[Manifest] = Si
 def _prune(
     config: Config, store: Store, emit: Emit, shape: type[Manifest], *, apply: bool
 ) -> Outcome:
-    now = store.now()
+    began, now = time.monotonic(), store.now()
+    # Before anything goes: a key that does not fit must not end a run that has acted.
+    signing = keyring.signing(config) if apply and config.keys.signing_key_file else None
     listing = _listing(config, store, shape)
     rules = config.xar_retention if shape is Xar else config.retention
     decided = plan(listing.sets, evidence.read(store, config.need_trusted()), now, rules)
@@ -145,7 +148,29 @@ def _prune(
         f"{len(orphans)} objects that no set names ({size(swept)}), {len(uploads)} uploads without"
         f" end: {'removed' if apply else 'would go'}"
     )
-    return Outcome(decided, tuple(orphans), len(uploads), gone + swept, apply)
+    outcome = Outcome(decided, tuple(orphans), len(uploads), gone + swept, apply)
+    if signing and left.newest:
+        record = _record(outcome, left.newest, stamp(now), time.monotonic() - began)
+        evidence.write(store, record, signing)
+    elif apply:
+        why = (
+            "there is no set" if config.keys.signing_key_file else "keys.signingKeyFile is missing"
+        )
+        emit(f"no record of this run is left, so metrics do not know of it: {why}")
+    return outcome
+
+
+def _record(outcome: Outcome, newest: Found[Manifest], at: str, seconds: float) -> evidence.Record:
+    """What prune says of itself, beside the newest set: that one stays the longest."""
+    facts = {
+        "dropped": len(outcome.plan.drop),
+        "kept": len(outcome.plan.keep) + outcome.plan.held_back,
+        "orphans": len(outcome.orphans),
+        "bytes": outcome.bytes,
+    }
+    return evidence.Record(newest.manifest.id, newest.sha256, evidence.PRUNE, True, at,
+                           int(seconds), outcome.bytes, "pruned", sets=newest.manifest.kind,
+                           facts=facts)  # fmt: skip
 
 
 def _listing(config: Config, store: Store, shape: type[Manifest]) -> Listing[Manifest]:
@@ -167,6 +192,9 @@ def _drop(store: Store, kind: str, names: Sequence[str]) -> int:
     for name in names:
         for folder in (f"{manifest.folder_of(kind)}{name}/", f"{evidence.FOLDER}{name}/"):
             for item in store.listed(folder):
+                # How a drill ended counts for longer than the set that it tried; they are few.
+                if item.key.startswith(f"{evidence.FOLDER}{name}/{evidence.DRILL}-"):
+                    continue
                 keys.append(item.key)
                 gone += item.size
     store.delete(keys)
