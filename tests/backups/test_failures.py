@@ -67,7 +67,7 @@ def test_a_failed_run_leaves_a_signed_record_and_status_tells_it(wiki: Wiki) -> 
     assert "/run-" in record
     result = command(wiki, "status")
     assert result.code == 5
-    assert "the last run failed" in result.out
+    assert "the last site run failed" in result.out
     assert "have no end" in result.out
 
 
