@@ -99,6 +99,7 @@ def test_what_is_left_out_has_a_meaning(tmp_path: Path) -> None:
         (["limits"], {"generationSets": 8}, "limits.generationSets"),
         (["retention"], {"opened": 0}, "retention.opened"),
         (["environment"], None, "environment"),
+        (["store", "kmsKey"], "key", "store.kmsKey: is said without encryption by it"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(
