@@ -3,7 +3,7 @@
 import http.client
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +17,8 @@ class Request:
     method: str
     path: str
     size: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By their names in small letters."""
 
     @property
     def kind(self) -> str:
@@ -82,7 +84,8 @@ def proxy(target: int, fault: Fault) -> Iterator[Proxy]:
 
         def pass_on(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
-            request = Request(self.command, self.path, size)
+            told = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, self.path, size, told)
             made.seen.append(request.kind)
             wanted = made.fault(request)
             if wanted == HOLD:
