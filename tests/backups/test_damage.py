@@ -9,13 +9,15 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from tests.backups.amounts import CUTS, FLIPS
 from tests.backups.test_sets import later, run, silent
 from tests.backups.wiki import Wiki, command
-from xwiki_stack.backup import manifest, restore, signature
+from xwiki_stack.backup import keyring, manifest, restore, signature, verify
+from xwiki_stack.backup.store import Store
 from xwiki_stack.errors import DamagedError, IntentError, RefusedError, StackError
 
-FLIPS, CUTS = 40, 12
-"""A sample; `make bench-backups` does them all."""
+WHOLE = 12
+"""So many restores are called as an operator calls them, of each kind of damage."""
 
 
 @pytest.fixture
@@ -40,22 +42,57 @@ def refused(wiki: Wiki, kind: type[StackError], words: str, wish: restore.Wish |
         restore.restore(wiki.loaded(account="root", **changes), wish or restore.Wish(), silent)
 
 
-def test_flipped_bits_and_cut_objects_are_all_detected(untouched: Wiki) -> None:
-    chance = random.Random(7)  # noqa: S311
-    keys = [*untouched.keys("sets/"), *untouched.keys("packs/")]
+def bad(wiki: Wiki, key: str, damaged: bytes, *, whole: bool) -> None:
+    """An object with other bytes stops a restore; then it is put right again.
+
+    whole: by the restore itself, else by what it calls before its first write, which is quicker.
+    """
+    path, known = wiki.objects / key, wiki.loaded(account="root")
+    content = path.read_bytes()
+    assert content != damaged
+    overwrite(path, damaged)
+    with pytest.raises(DamagedError):
+        if whole:
+            restore.restore(known, restore.Wish(), silent)
+        found = restore.choose(known, Store(known), restore.Wish())
+        verify.opened(Store(known), found.manifest, keyring.openers(known))
+    overwrite(path, content)
+
+
+def objects(wiki: Wiki) -> list[str]:
+    """Keys of all that a set is made of: dump, index, manifest, pack."""
+    keys = [*wiki.keys("sets/"), *wiki.keys("packs/")]
     assert len(keys) == 4
-    for number in range(FLIPS + CUTS):
-        path = untouched.objects / keys[number % len(keys)]
-        content = path.read_bytes()
-        damaged = bytearray(content)
-        if number < FLIPS:
-            damaged[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-        else:
-            damaged = damaged[: chance.randrange(len(content))]
-        overwrite(path, bytes(damaged))
-        with pytest.raises(DamagedError):
-            restore.restore(untouched.loaded(account="root"), restore.Wish(), silent)
-        overwrite(path, content)
+    return keys
+
+
+@pytest.mark.fault(19)
+def test_every_flipped_bit_is_detected_before_the_first_write(
+    untouched: Wiki, record_property: Callable[[str, object], None]
+) -> None:
+    chance = random.Random(7)  # noqa: S311
+    keys = objects(untouched)
+    for number in range(FLIPS):
+        key = keys[number % len(keys)]
+        damaged = bytearray((untouched.objects / key).read_bytes())
+        damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+        bad(untouched, key, bytes(damaged), whole=number < WHOLE)
+    record_property("looked", f"{FLIPS} flipped bits over the {len(keys)} objects of a set")
+    assert command(untouched, "verify").code == 0, "the last damage was taken back"
+
+
+@pytest.mark.fault(20)
+def test_every_cut_is_detected_before_the_first_write(
+    untouched: Wiki, record_property: Callable[[str, object], None]
+) -> None:
+    for key in (keys := objects(untouched)):
+        content = (untouched.objects / key).read_bytes()
+        for number in range(CUTS):
+            cut = content[: len(content) * number // CUTS]
+            bad(untouched, key, cut, whole=number * len(keys) < WHOLE)
+        bad(untouched, key, content[:-1], whole=False)
+        bad(untouched, key, content + b"\0", whole=False)
+    record_property("looked", f"{CUTS} cuts of each of the {len(keys)} objects of a set")
     assert command(untouched, "verify").code == 0, "the last damage was taken back"
 
 

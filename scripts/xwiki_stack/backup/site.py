@@ -42,9 +42,6 @@ from xwiki_stack.errors import (
 
 Emit = Callable[[str], None]
 
-SKEW = timedelta(minutes=5)
-"""A difference of clocks that is reported; signatures of S3 fail from 15 min on."""
-
 LOOPS = 3
 """How often attachments without their file are looked for again."""
 
@@ -77,13 +74,7 @@ def preflight(config: Config, store: Store) -> mysql.Server:
             where=f"{config.path}: files.root",
             next="mount XWiki's volume there, with the group of its files",
         )
-    quick = store.hasty()
-    skew = abs(datetime.now(UTC) - quick.now())
-    if skew > SKEW:
-        raise StoreError(
-            f"this machine's clock is {int(skew.total_seconds() // 60)} min off the store's",
-            next="set the clock; signatures of S3 fail from 15 min on",
-        )
+    store.hasty().agreed_now()
     probe(store)
     server = mysql.Server(config)
     facts = server.facts()

@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
@@ -51,6 +51,9 @@ SMALL = 4 * MIB
 
 BLOCK = MIB
 """Bytes that are read at a time."""
+
+SKEW = timedelta(minutes=5)
+"""A difference of clocks that is refused; signatures of S3 fail from 15 min on."""
 
 LISTED = 1000
 """Keys that one page of a listing, or one call that deletes, can hold."""
@@ -149,6 +152,18 @@ class Store:
             return parsedate_to_datetime(date).astimezone(UTC)
         except ValueError as error:
             raise StoreError(f"its answers carry no date ({date!r})", where=self.key("")) from error
+
+    def agreed_now(self) -> datetime:
+        """The store's own time, if this machine's clock says about the same. Raises StoreError."""
+        now = self.now()
+        skew = abs(datetime.now(UTC) - now)
+        if skew > SKEW:
+            raise StoreError(
+                f"this machine's clock is {int(skew.total_seconds() // 60)} min off the store's",
+                where=self.key(""),
+                next="find out which one is wrong and set it; signatures of S3 fail from 15 min on",
+            )
+        return now
 
     def put(self, name: str, content: bytes, *, absent: bool = False, etag: str = "") -> str:
         """Store a small object; give its etag.
@@ -394,7 +409,7 @@ class Store:
             where=where,
             next="turn on the bucket's versions: locks without them do not let us overwrite"
             if locked
-            else HOPELESS.get(code, ""),
+            else HOPELESS.get(code, "run again; if it stays so, see the store's log"),
         )
 
 
@@ -610,7 +625,17 @@ def probe(store: Store) -> None:
             next="update the store, or use one that knows them",
         )
     with _right("conditional put", "s3:PutObject with If-Match"):
-        quick.put(name, b"xwiki-stack may write here\n", etag=etag)
+        _overwrite(quick, name, etag)
+
+
+def _overwrite(store: Store, name: str, etag: str) -> None:
+    """Write in the place of a known version; another run that probes right now may come between."""
+    for _ in range(9):
+        with contextlib.suppress(Held):
+            store.put(name, b"xwiki-stack may write here\n", etag=etag)
+            return
+        etag = store.head(name).etag
+    store.put(name, b"xwiki-stack may write here\n", etag=etag)
 
 
 @contextlib.contextmanager
