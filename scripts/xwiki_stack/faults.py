@@ -69,11 +69,23 @@ class Results:
     date: str
     faults: list[Finding]
 
+    @property
+    def held(self) -> bool:
+        """Whether all held."""
+        return all(item.held for item in self.faults)
 
-def prove(*, emit: Emit) -> str:
+    @property
+    def summary(self) -> str:
+        """What held, in a line."""
+        bad = [str(item.id) for item in self.faults if not item.held]
+        words = f"not so: {', '.join(bad)}" if bad else "none is left"
+        return f"{len(self.faults) - len(bad)} of {len(self.faults)} faults held; {words}"
+
+
+def prove(*, emit: Emit) -> Results:
     """Run every test of a fault with all that can be tried, write results and page.
 
-    Gives what held and where it stands. Raises StackError when pytest did not come to its end.
+    Raises StackError when pytest did not come to its end; what was written before stays.
     """
     steps.execute(cluster.tool_steps(), emit)
     report = repo.logs() / "faults.xml"
@@ -89,11 +101,8 @@ def prove(*, emit: Emit) -> str:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(asdict(results), indent=2) + "\n")
     PAGE.write_text(page(table(), results))
-    held = sum(item.held for item in found)
-    return (
-        f"{held} of {len(found)} faults end as they should;"
-        f" written: {repo.relative(RESULTS)}, {repo.relative(PAGE)}"
-    )
+    emit(f"written: {repo.relative(RESULTS)}, {repo.relative(PAGE)}")
+    return results
 
 
 def table(path: Path = TABLE) -> list[Fault]:

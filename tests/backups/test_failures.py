@@ -69,6 +69,8 @@ def programs(wiki: Wiki, script: str) -> str:
     return str(folder)
 
 
+@pytest.mark.fault(11)
+@pytest.mark.fault(12)
 @pytest.mark.parametrize(
     ("script", "words"),
     [
@@ -95,6 +97,7 @@ def test_a_failed_run_leaves_a_signed_record_and_status_tells_it(wiki: Wiki) -> 
     assert "have no end" in result.out
 
 
+@pytest.mark.fault(13)
 def test_tables_that_change_during_a_dump_are_dumped_again(wiki: Wiki) -> None:
     flag = wiki.folder / "once"
     script = (
@@ -108,11 +111,13 @@ def test_tables_that_change_during_a_dump_are_dumped_again(wiki: Wiki) -> None:
     assert made.manifest.database.key.endswith("db2.sql.zst.age")
 
 
+@pytest.mark.fault(12)
 def test_a_dump_without_a_table_of_the_server_makes_no_set(wiki: Wiki) -> None:
     script = f'exec "$real" "$@" --ignore-table={wiki.schema}.nasty'
     failed(wiki, 8, "lacks 1 tables", database__programs=programs(wiki, script))
 
 
+@pytest.mark.fault(14)
 @pytest.mark.parametrize(
     ("grants", "missing"),
     [
@@ -132,6 +137,7 @@ def test_a_missing_grant_is_named(
     failed(wiki, 6, f"lacks {missing.format(wiki.schema)}")
 
 
+@pytest.mark.fault(28)
 def test_an_attachment_without_its_file_is_reported_and_makes_no_set(
     wiki: Wiki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +178,8 @@ def test_a_wrong_password_is_one_line(wiki: Wiki) -> None:
     failed(wiki, 3, "Access denied")
 
 
+@pytest.mark.fault(1)
+@pytest.mark.fault(7)
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
@@ -195,6 +203,7 @@ def test_what_cannot_work_is_said_before_the_work(
     assert wiki.keys("sets/") == []
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize(("key", "words"), [
     ("access", "InvalidAccessKeyId"), ("secret", "SignatureDoesNotMatch")
 ])  # fmt: skip

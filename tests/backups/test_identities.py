@@ -147,6 +147,7 @@ def test_no_identity_may_do_more(held: Held) -> None:
         put(f"{own}evidence/{name}/{who}")(wiki.s3.client(held.who[who]))
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize(
     ("action", "words"),
     [
@@ -166,6 +167,7 @@ def test_what_the_writer_lacks_is_named_before_the_dump(
     assert held.wiki.keys("sets/") == []
 
 
+@pytest.mark.fault(7)
 @pytest.mark.parametrize(
     ("name", "verb", "action", "words"),
     [

@@ -25,6 +25,7 @@ def there(make: Callable[..., Wiki], second: S3) -> Wiki:
     return wiki
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("checksums", ["when_required", "when_supported"])
 def test_a_wiki_comes_back_from_it_byte_for_byte(there: Wiki, checksums: str) -> None:
     there.write("store/large", os.urandom(20 * 2**20))

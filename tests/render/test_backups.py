@@ -55,6 +55,7 @@ def mounted(role: str) -> dict[str, tuple[str, set[str]]]:
     }
 
 
+@pytest.mark.fault(18)
 def test_each_verb_is_a_cronjob_that_never_overlaps_and_always_ends() -> None:
     found = [item for item in backups() if item["kind"] == "CronJob"]
     assert {item["metadata"]["name"].rpartition("-")[2] for item in found} == set(ROLES)
@@ -68,6 +69,15 @@ def test_each_verb_is_a_cronjob_that_never_overlaps_and_always_ends() -> None:
         assert job["backoffLimit"] == 0
         minutes = schemas.defaults("backups")["limits"]["runMinutes"]
         assert job["activeDeadlineSeconds"] > 60 * minutes
+
+
+@pytest.mark.fault(16)
+def test_a_start_that_a_reboot_missed_is_made_up_for_once() -> None:
+    """By the CronJob controller, which starts one Job for all the starts that were missed."""
+    spec = cronjob("site")["spec"]
+    assert spec["startingDeadlineSeconds"] == 3600
+    assert spec["concurrencyPolicy"] == "Forbid"
+    assert spec["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
 
 
 @pytest.mark.parametrize("role", ROLES)

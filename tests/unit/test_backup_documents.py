@@ -43,6 +43,8 @@ def test_what_is_not_signed_by_a_trusted_key_is_refused(content: bytes, words: s
         signature.unseal("set", content, TRUSTED, "s3://b/k")
 
 
+@pytest.mark.fault(19)
+@pytest.mark.fault(22)
 def test_every_byte_of_a_signed_document_counts() -> None:
     sealed = signature.seal("set", BODY, KEY)
     for place in range(len(sealed)):
