@@ -91,13 +91,15 @@ def prove(*, emit: Emit) -> Results:
     report = repo.logs() / "faults.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "pytest", "-m", "fault", f"--junitxml={report}"]
+    # Of the beginning: whoever works on meanwhile changes nothing of what is tried.
+    origin = bench._commit(), bench._machine(), datetime.now(UTC).date().isoformat()
+    # This family of reports has room for properties of a test.
+    words = ["-m", "fault", f"--junitxml={report}", "--override-ini=junit_family=xunit1"]
+    argv = [sys.executable, "-m", "pytest", *words]
     code = proc.attached(argv, env={**os.environ, ALL: "1"}, cwd=repo.ROOT)
     if code not in (0, 1) or not report.exists():
         raise StackError(f"pytest ended with exit code {code}", next="see what it said")
-    found = findings(table(), list(cases(report)))
-    today = datetime.now(UTC).date().isoformat()
-    results = Results(bench._commit(), bench._machine(), today, found)
+    results = Results(*origin, findings(table(), list(cases(report))))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(asdict(results), indent=2) + "\n")
     PAGE.write_text(page(table(), results))
