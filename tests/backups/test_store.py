@@ -196,6 +196,23 @@ def test_a_store_that_ignores_conditions_is_refused(wiki: Wiki) -> None:
     assert "conditional" in result.err
 
 
+@pytest.mark.fault(17)
+def test_another_run_that_probes_at_the_same_moment_is_no_fault(wiki: Wiki) -> None:
+    others = [3]
+
+    def fault(request: Request) -> None:
+        # The last step of the probe: in the place of the version that was written a moment ago.
+        known = request.headers.get("if-match", '"0"') != '"0"'
+        if known and request.path.endswith("probe/writer") and others[0]:
+            others[0] -= 1
+            Store(wiki.loaded()).put("probe/writer", f"another run's {others[0]}".encode())
+
+    with proxy(wiki.s3.port, fault) as between:
+        result = command(wiki, "run", store__endpoint=between.endpoint)
+    assert result.code == 0, result.err
+    assert others == [0]
+
+
 @pytest.mark.fault(7)
 @pytest.mark.parametrize(("kind", "right"), [
     ("put", "put is missing (s3:PutObject)"), ("head", "head"), ("list", "AccessDenied")
