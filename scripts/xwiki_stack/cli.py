@@ -17,6 +17,7 @@ from xwiki_stack import (
     bench,
     checks,
     decisions,
+    faults,
     generate,
     proc,
     repo,
@@ -171,6 +172,12 @@ def _bench(arguments: argparse.Namespace) -> None:
     print(bench.bench(arguments.only, emit=print, ask=_asker(arguments)))
 
 
+def _faults(_arguments: argparse.Namespace) -> int:
+    found = faults.prove(emit=print)
+    print(found.summary)
+    return int(not found.held)
+
+
 def _asker(arguments: argparse.Namespace, *, unattended: bool = True) -> Callable[[str], bool]:
     """Asks on a terminal; --yes or YES=1 answers yes, and where nobody can answer: `unattended`."""
 
@@ -302,6 +309,8 @@ def _parser() -> argparse.ArgumentParser:
     command = verb("bench", _bench, "Measure, and write docs/results and docs/benchmarks.md")
     _add_yes(command)
     command.add_argument("only", nargs="*", help="names of figures; none means all")
+
+    verb("faults", _faults, "Prove the 28 faults of backups, and write docs/reference/faults.md")
     return parser
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.backups.live import Live, begin
-from tests.backups.s3 import S3
+from tests.backups.s3 import S3, Rclone, served
 from tests.backups.wiki import Server, Wiki, take_programs
 from tests.contract.conftest import host, mysql_image, standin, xwiki_image
 from tests.contract.containers import Host
@@ -67,20 +67,25 @@ def start_server(host: Host, image: str, name: str, folder: Path) -> Server:
 @pytest.fixture(scope="package")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """A real S3 server."""
-    served = S3(tmp_path_factory.mktemp("s3"))
-    served.start()
-    yield served
-    served.stop()
+    with served(S3(tmp_path_factory.mktemp("s3"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """Another one, of other people."""
+    with served(Rclone(tmp_path_factory.mktemp("second"))) as server:
+        yield server
 
 
 @pytest.fixture
 def make(server: Server, s3: S3, tmp_path: Path) -> Iterator[Callable[..., Wiki]]:
-    """Makes wikis that end with the test, schema, account and all."""
+    """Makes wikis that end with the test, schema, account and all. s3: another server."""
     made: list[Wiki] = []
 
     def begin(**options: Any) -> Wiki:
         name = f"wiki_{secrets.token_hex(4)}"
-        wiki = Wiki(server, s3, tmp_path / name, name, **options)
+        wiki = Wiki(server, options.pop("s3", s3), tmp_path / name, name, **options)
         made.append(wiki)
         return wiki
 

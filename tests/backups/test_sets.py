@@ -94,6 +94,7 @@ def test_the_writers_own_key_opens_indexes_and_nothing_else(wiki: Wiki) -> None:
         verify.opened(store, made, [writer], database=False)
 
 
+@pytest.mark.fault(17)
 def test_a_run_beside_another_ends_busy_and_a_stale_lock_is_taken(wiki: Wiki) -> None:
     store = Store(wiki.loaded())
     with lock.hold(store, manifest.SITE, minutes=30):
@@ -120,6 +121,7 @@ def test_the_lock_is_free_after_a_failure(wiki: Wiki) -> None:
         assert result.code == 8, result.err
 
 
+@pytest.mark.fault(24)
 def test_a_set_of_the_future_stops_the_next_run(wiki: Wiki) -> None:
     run(wiki)
     store, known = Store(wiki.loaded()), wiki.loaded()

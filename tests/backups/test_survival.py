@@ -7,12 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.backups.amounts import KILLS
+from tests.backups.test_failures import stored, unharmed
 from tests.backups.test_sets import later, run, silent
 from tests.backups.wiki import Wiki
+from tests.e2e.patience import eventually
 from xwiki_stack.backup import keyring, restore, site, verify
 from xwiki_stack.backup.store import Store
 
@@ -27,28 +31,34 @@ def start(wiki: Wiki, *words: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.fault(15)
+@pytest.mark.parametrize("seed", range(KILLS))
 def test_a_run_killed_at_any_moment_leaves_no_set_and_the_next_one_works(
-    wiki: Wiki, seed: int
+    wiki: Wiki, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    wiki.write("store/large", random.Random(seed).randbytes(20 * 2**20))  # noqa: S311
+    run(wiki)
+    later()
+    chance = random.Random(seed)  # noqa: S311
+    wiki.write("store/large", chance.randbytes(20 * 2**20))
+    before, sets = stored(wiki), wiki.sets()
     child = start(wiki, "run")
-    time.sleep(0.6 + 0.35 * seed)
+    # Python alone takes the first third of a second; the whole run two seconds.
+    time.sleep(chance.uniform(0.3, 2.2))
     child.send_signal(signal.SIGKILL)
     child.communicate()
-    done = wiki.sets()
+    # Killed after its last word, it has made a set, a whole one.
+    done = [name for name in wiki.sets() if name not in sets]
+    unharmed(wiki, before, [*sets, *done])
+    sessions = f"SELECT ID FROM information_schema.processlist WHERE USER = '{wiki.user}'"
+    eventually(lambda: not wiki.server.sql(sessions), seconds=20, pause=0.1)
     held = wiki.objects / "locks/site.json"
     if held.exists():
         os.utime(held, (time.time() - 24 * 3600,) * 2)
     later()
-    run(wiki)
-    assert len(wiki.sets()) == len(done) + 1
-    verify.opened(Store(wiki.loaded()), run(wiki).manifest, keyring.openers(wiki.loaded()))
-    names = [row.split("\t")[0] for row in wiki.server.sql("SELECT USER() FROM DUAL")]
-    assert names
-    open_ones = wiki.server.sql("SELECT USER FROM information_schema.processlist"
-                                f" WHERE USER = '{wiki.user}'")  # fmt: skip
-    assert open_ones == []
+    made = run(wiki).manifest
+    assert wiki.sets() == [*sets, *done, made.id]
+    verify.opened(Store(wiki.loaded()), made, keyring.openers(wiki.loaded()))
+    record_property("looked", f"{KILLS} runs killed")
 
 
 def test_a_run_that_is_asked_to_end_frees_the_lock(wiki: Wiki) -> None:

@@ -21,7 +21,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.backups.s3 import BUCKET, S3
+from tests.backups.s3 import BUCKET, S3, Identity
 from tests.contract.containers import Container, Host
 from xwiki_stack import cli, proc
 from xwiki_stack.backup import signature
@@ -118,6 +118,8 @@ class Wiki:
     environment: str = "staging"
     purpose: str = "staging"
     changes: dict[str, Any] = field(default_factory=dict)
+    identities: list[Identity] = field(default_factory=list)
+    """Who else has been given keys to the store."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +151,16 @@ class Wiki:
         """Texts that must stand in no output."""
         keys = str(self.opener).splitlines()
         pem = (self.folder / "keys" / "signing").read_text().splitlines()[1]
-        return [*self.passwords.values(), self.s3.secret, *keys, str(self.writer), pem]
+        held = [identity.secret for identity in self.identities]
+        return [*self.passwords.values(), self.s3.secret, *held, *keys, str(self.writer), pem]
+
+    def held_by(self, identity: Identity) -> dict[str, str]:
+        """Changes of the configuration that let this identity hold it."""
+        self.identities.append(identity)
+        self._key(f"access-{identity.access}", identity.access)
+        self._key(f"secret-{identity.access}", identity.secret)
+        return {"store__accessKeyFile": self._path(f"access-{identity.access}"),
+                "store__secretKeyFile": self._path(f"secret-{identity.access}")}  # fmt: skip
 
     @property
     def objects(self) -> Path:

@@ -2,6 +2,7 @@
 more."""
 
 import dataclasses
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 
 from tests import environments
 from tests.render import schemas
-from xwiki_stack import generate, policy, render, sizing, up
+from xwiki_stack import generate, intent, policy, render, sizing, up
 from xwiki_stack.backup import cli, config
 from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
@@ -58,6 +59,7 @@ def mounted(role: str) -> dict[str, tuple[str, set[str]]]:
     }
 
 
+@pytest.mark.fault(18)
 def test_each_verb_is_a_cronjob_that_never_overlaps_and_always_ends() -> None:
     found = [item for item in backups() if item["kind"] == "CronJob"]
     start = f"{render.RELEASE}-backups-"
@@ -72,6 +74,15 @@ def test_each_verb_is_a_cronjob_that_never_overlaps_and_always_ends() -> None:
         assert job["backoffLimit"] == 0
         minutes = schemas.defaults("backups")["limits"]["runMinutes"]
         assert job["activeDeadlineSeconds"] > 60 * minutes
+
+
+@pytest.mark.fault(16)
+def test_a_start_that_a_reboot_missed_is_made_up_for_once() -> None:
+    """By the CronJob controller, which starts one Job for all the starts that were missed."""
+    spec = cronjob("site")["spec"]
+    assert spec["startingDeadlineSeconds"] == 3600
+    assert spec["concurrencyPolicy"] == "Forbid"
+    assert spec["jobTemplate"]["spec"]["template"]["spec"]["restartPolicy"] == "Never"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -173,6 +184,7 @@ def test_the_engine_reads_its_configuration(environment: str, role: str, tmp_pat
     said = config.load(path)
     assert said.environment == {"prod-decided": "prod"}.get(environment, environment)
     assert said.purpose == {"prod-decided": "prod", "everything": "local"}[environment]
+    assert bool(said.store.kms_key) is (environment == "everything")
     assert said.need_database().schemas
     named = [said.store.access_key_file, said.store.secret_key_file, *said.keys.identity_files]
     named += [said.keys.signing_key_file] if said.keys.signing_key_file else []
@@ -236,6 +248,7 @@ def test_defaults_are_the_engines_own(part: str, tmp_path: Path) -> None:
         ({"store": {"endpoint": "s3.example.org"}}, "endpoint"),
         ({"store": {"prefix": "/wiki/"}}, "prefix"),
         ({"store": {"accessKey": "x"}}, "accessKey"),
+        ({"store": {"kmsKey": "x", "encryption": "AES256"}}, "encryption"),
         ({"schedules": {"site": "@daily"}}, "site"),
         ({"limits": {"generationSets": 8}}, "generationSets"),
         ({"retention": {"last": 0}}, "last"),
@@ -419,6 +432,24 @@ def test_an_intent_with_target_keys_and_promise_has_backups() -> None:
     assert values["backups"]["retention"]["daily"] == 30
     text = generate.text_of(*environments.decided_prod())
     assert "An RPO of 24 hours: a set every 12 hours" in text
+
+
+@pytest.mark.parametrize(("word", "fits"), [("SSE-KMS", True), ("SSE-S3", False)])
+def test_the_key_of_the_stores_encryption_reaches_the_engine(
+    word: str, fits: bool, tmp_path: Path
+) -> None:
+    shutil.copytree(environments.DATA / "decided", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "envs" / "prod.yaml"
+    path.write_text(path.read_text().replace("SSE-S3", f"{word}\n    kmsKey: arn:key/7"))
+    if not fits:
+        with pytest.raises(IntentError, match="encryption"):
+            intent.load_environment("prod", tmp_path)
+        return
+    said = generate.text_of(
+        intent.load_environment("prod", tmp_path), environments.decided_prod()[1]
+    )
+    store = yaml.safe_load(said)["backups"]["store"]
+    assert (store["encryption"], store["kmsKey"]) == ("aws:kms", "arn:key/7")
 
 
 @pytest.mark.parametrize("environment", ["local", "staging"])

@@ -76,6 +76,7 @@ def test_run_after_run_it_comes_to_rest_and_never_below_the_rules() -> None:
     assert sum("opened" in why for why in decided.keep.values()) == 3
 
 
+@pytest.mark.fault(26)
 def test_no_good_backup_for_60_days_then_prune_keeps_the_proven_ones() -> None:
     old = history(days=10, newest=NOW - timedelta(days=60))
     sets = [*old, made(NOW)]
@@ -104,6 +105,7 @@ def test_it_refuses_while_the_newest_or_too_few_are_proven(change: object, words
         retention.plan(sets, change(sets), NOW, RULES)  # type: ignore[operator]
 
 
+@pytest.mark.fault(24)
 def test_a_set_of_the_future_stops_everything() -> None:
     sets = [*history(days=30), made(NOW + timedelta(days=400))]
     with pytest.raises(RefusedError, match="lies in the future"):

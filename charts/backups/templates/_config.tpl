@@ -24,6 +24,9 @@ store:
   pathStyle: {{ $v.store.pathStyle }}
   checksums: {{ $v.store.checksums }}
   encryption: {{ $v.store.encryption }}
+  {{- with $v.store.kmsKey }}
+  kmsKey: {{ . | quote }}
+  {{- end }}
   accessKeyFile: /run/secrets/backups/access-key
   secretKeyFile: /run/secrets/backups/secret-key
 keys:

@@ -179,6 +179,12 @@ def load(path: Path) -> Config:
     schema = json.loads(resources(__package__).joinpath("config.schema.json").read_text())
     reference = "scripts/xwiki_stack/backup/config.schema.json"
     document = intent.read_checked(path, schema, reference)
+    store = document["store"]
+    if store.get("kmsKey") and store.get("encryption") != "aws:kms":
+        raise IntentError(
+            "is said without encryption by it", where=f"{path}: store.kmsKey",
+            next="set store.encryption to aws:kms, or take the key away",
+        )  # fmt: skip
     limits, retention = document.get("limits", {}), document.get("retention", {})
     return Config(
         path=path,

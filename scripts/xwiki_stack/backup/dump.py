@@ -22,8 +22,12 @@ CHUNK = 256 * 1024
 ATTEMPTS = 3
 """How often a dump is begun when tables change under it."""
 
-TABLES_CHANGED = "1412"
-"""ER_TABLE_DEF_CHANGED: a consistent snapshot cannot show a table that was altered."""
+TABLES_CHANGED = ("Error 1412", "(1412)", "Error in field count", "(1146)")
+"""What mysqldump says of tables that change under it.
+
+ER_TABLE_DEF_CHANGED: a consistent snapshot cannot show a table that was altered. A count of columns
+that differs: MySQL 9.7 shows the columns as of the snapshot, the table as it is. ER_NO_SUCH_TABLE:
+dropped or renamed meanwhile."""
 
 SMALLEST = 500
 """Bytes: the comments and settings around an empty schema already are more."""
@@ -121,7 +125,7 @@ def produce(
         try:
             dumping.end()
         except proc.CommandFailed as failed:
-            if f"Error {TABLES_CHANGED}" in failed.tail or f" {TABLES_CHANGED} " in failed.tail:
+            if any(words in failed.tail for words in TABLES_CHANGED):
                 raise TablesChanged("tables changed during the dump") from failed
             told = server.failure(failed)
             raise IncompleteError(

@@ -23,6 +23,12 @@ GLOBAL = ("PROCESS", "RELOAD", "REPLICATION CLIENT", "SHOW_ROUTINE")
 
 PER_SCHEMA = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "LOCK TABLES")
 
+ALWAYS_SAID = ("Warning: ", "when trying to dump masking policies")
+"""In what mysqldump 9.7 says of every dump, whether it goes well or not: no cause of anything."""
+
+SILENT = "it said nothing of why"
+"""Of a program that failed, as mysqldump does when the server ends its session."""
+
 _GRANT = re.compile(r"GRANT (.+?) ON (?:`?((?:[^`]|``)+?)`?)\.(\S+) TO ")
 
 
@@ -190,8 +196,9 @@ class Server:
 
     def failure(self, failed: proc.CommandFailed) -> MachineError:
         """What a client program complained of, as one line of ours."""
-        lines = [line for line in failed.tail.splitlines() if line.strip()]
-        words = lines[-1].strip() if lines else f"it ended with exit code {failed.code}"
+        said = [line.strip() for line in failed.tail.splitlines() if line.strip()]
+        lines = [line for line in said if not any(words in line for words in ALWAYS_SAID)]
+        words = lines[-1] if lines else SILENT
         refused = "Access denied" in words
         return MachineError(
             words,
@@ -200,6 +207,8 @@ class Server:
             if refused and "using password" in words
             else "see whether MySQL runs and is reached from here"
             if "connect" in words or "Lost connection" in words
+            else "see the log of MySQL: it was restarted, or somebody ended the session"
+            if words == SILENT
             else "",
         )
 

@@ -7,7 +7,7 @@ prune sweeps later. Each kind of set has a lock of its own, so that neither wait
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Generic
 
 from xwiki_stack import proc
@@ -16,12 +16,9 @@ from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, M
 from xwiki_stack.backup.store import Store, probe
 from xwiki_stack.backup.words import stamp
-from xwiki_stack.errors import RefusedError, StackError, StoreError
+from xwiki_stack.errors import RefusedError, StackError
 
 Emit = Callable[[str], None]
-
-SKEW = timedelta(minutes=5)
-"""A difference of clocks that is reported; signatures of S3 fail from 15 min on."""
 
 EXTRA_MINUTES = 15
 """A lock outlives the run's own deadline by this, to be taken only from the dead."""
@@ -58,13 +55,7 @@ def look(config: Config, store: Store) -> None:
     """See in a few seconds whether keys, clock and bucket are as any run needs them."""
     keyring.recipients(config)
     keyring.signing(config)
-    quick = store.hasty()
-    skew = abs(datetime.now(UTC) - quick.now())
-    if skew > SKEW:
-        raise StoreError(
-            f"this machine's clock is {int(skew.total_seconds() // 60)} min off the store's",
-            next="set the clock; signatures of S3 fail from 15 min on",
-        )
+    store.hasty().agreed_now()
     probe(store)
 
 

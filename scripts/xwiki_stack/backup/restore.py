@@ -197,6 +197,18 @@ def _load(store: Store, made: Site, identities: Sequence[Any], server: mysql.Ser
 
 def _write(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit) -> int:
     """Write all files, each checked against its size and hash and brought to the disk."""
+    try:
+        return _write_all(store, made, identities, root, emit)
+    except OSError as error:
+        # A full disk above all; what was written so far is no wiki.
+        raise IncompleteError(
+            f"writing failed: {error.strerror or error}",
+            where=str(error.filename or root),
+            next=f"make room for {size(made.files['bytes'])} there, empty {root} and run again",
+        ) from error
+
+
+def _write_all(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit) -> int:
     index = verify.index_of(store, made, identities)
     entries = list(index.entries.values())
     folders = [entry for entry in entries if entry.kind == files.FOLDER]

@@ -118,7 +118,9 @@ def prune(config: Config, emit: Emit, *, apply: bool, shape: type[Manifest] = Si
 def _prune(
     config: Config, store: Store, emit: Emit, shape: type[Manifest], *, apply: bool
 ) -> Outcome:
-    began, now = time.monotonic(), store.now()
+    began = time.monotonic()
+    # By a clock that is wrong, what a run writes right now would be old enough to be swept.
+    now = store.agreed_now()
     # Before anything goes: a key that does not fit must not end a run that has acted.
     signing = keyring.signing(config) if apply and config.keys.signing_key_file else None
     listing = _listing(config, store, shape)

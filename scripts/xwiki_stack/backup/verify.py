@@ -125,6 +125,14 @@ def proofs(
             yield prove(found, evidence.OPENED, work)
 
 
+def _missing(store: Store, key: str) -> DamagedError:
+    return DamagedError(
+        "is missing",
+        where=store.key(key),
+        next="restore an older set (`xwiki-stack backup list`), or bring its version back",
+    )
+
+
 def _before(sets: Sequence[Found[Manifest]], name: str) -> str:
     for item in sets:
         if item.manifest.id == name and item.manifest.previous:
@@ -139,7 +147,7 @@ def _stored(store: Store, item: Pack) -> int:
             digest.update(block)
             total += len(block)
     except Absent as error:
-        raise DamagedError("is missing", where=store.key(item.key)) from error
+        raise _missing(store, item.key) from error
     if total != item.bytes or digest.hexdigest() != item.sha256:
         raise DamagedError(
             f"is not what was stored: {total} bytes of {item.bytes}, or other ones",
@@ -171,7 +179,7 @@ def _files(store: Store, made: Site, identities: Sequence[Any]) -> int:
         try:
             total += files.extract(store, packed, entries, identities, lambda _entry: files.Sink())
         except Absent as error:
-            raise DamagedError("is missing", where=store.key(packed.pack.key)) from error
+            raise _missing(store, packed.pack.key) from error
     return total
 
 
@@ -180,7 +188,7 @@ def index_of(store: Store, made: Site, identities: Sequence[Any]) -> files.Index
     try:
         index = files.read_index(store, made.index, identities)
     except Absent as error:
-        raise DamagedError("is missing", where=store.key(made.index.key)) from error
+        raise _missing(store, made.index.key) from error
     packs = sorted((p.pack for p in index.packs), key=lambda pack: pack.key)
     if packs != made.packs:
         raise DamagedError("names other packs than the manifest", where=store.key(made.index.key))
@@ -195,7 +203,7 @@ def _present(store: Store, key: str, identities: Sequence[Any], take: Callable[[
     try:
         return stream.read(store, key, identities, take)
     except Absent as error:
-        raise DamagedError("is missing", where=store.key(key)) from error
+        raise _missing(store, key) from error
 
 
 class _Forgets(attachments.Attachments):

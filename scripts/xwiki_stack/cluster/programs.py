@@ -22,6 +22,7 @@ class Tools:
     kind: Path
     helm3: Path
     versitygw: Path
+    rclone: Path
     promtool: Path
     """These three are only there when tests asked for them."""
 
@@ -41,6 +42,7 @@ def tools() -> Tools:
         kind=folder / "kind",
         helm3=_home(every["helm3"]) / "helm",
         versitygw=_home(every["versitygw"]) / "versitygw",
+        rclone=_home(every["rclone"]) / "rclone",
         promtool=_home(every["promtool"]) / "promtool",
     )
 
