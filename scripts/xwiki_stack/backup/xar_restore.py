@@ -47,6 +47,11 @@ def restore_xar(config: Config, wish: restore.Wish, emit: Emit) -> Outcome:
     web = Web(config)
     web.expect_admin()
     _expect_version(web, made)
+    if made.environment != config.environment:
+        emit(
+            f"warning: pages of {made.environment} bring its mail server and its addresses along,"
+            " and nothing rewrites them; look at Mail in the administration first"
+        )
     for export in made.wikis:
         if not web.has_wiki(export.wiki):
             raise RefusedError(
