@@ -16,7 +16,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 
 from xwiki_stack import intent, repo, sizing
-from xwiki_stack.errors import RefusedError, UndecidedError
+from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
 
 GENERATED = repo.ROOT / "values" / "generated"
@@ -252,10 +252,37 @@ def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
         "rpo": rpo,
         "rto": rto,
         "promised": sizing.DRILLS.get(drills),
+        "source": _source(environment),
         "volume": sizing.drill_volume(sizing.volumes(environment, cluster)),
         "alerts": sizing.alerts(rpo, rto, drills),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
         "schedules": sizing.schedules(rpo),
+    }
+
+
+def _source(environment: Environment) -> dict[str, Any]:
+    """Whose sets are tried here, as the chart wants it; nothing where they are its own.
+
+    Raises IntentError where that environment is unknown or its sets lie in another store.
+    """
+    name = environment.backups.get("drillsOf", "")
+    if not name:
+        return {}
+    other = intent.load_environment(name, environment.path.parents[1])
+    if not other.saved:
+        return {}
+    here, there = environment.backups["target"], other.backups["target"]
+    if any(here[key] != there[key] for key in ("endpoint", "region")):
+        raise IntentError(
+            f"the sets of {name} lie at {there['endpoint']}, those of this one elsewhere",
+            where=f"{repo.relative(environment.path)}: backups.drillsOf",
+            next="name the same endpoint and region in both, or leave it out",
+        )
+    return {
+        "environment": name,
+        "bucket": there["bucket"],
+        "prefix": there.get("prefix", name),
+        "trusted": other.backups["trusted"],
     }
 
 

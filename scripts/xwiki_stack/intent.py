@@ -296,6 +296,12 @@ def _contradictions(document: Any, name: str, clusters: list[str]) -> Iterator[M
             f"name one of them, or write values/clusters/{cluster}.yaml",
         )
     yield from _misnamed(purpose, name)
+    if said("backups", "drillsOf") and purpose in ("local", "prod"):
+        yield Mistake(
+            "backups.drillsOf",
+            "only staging tries restores",
+            next="write it into the intent of staging, or leave it out",
+        )
     if purpose in ("staging", "prod") and host and "." not in host and host != UNDECIDED:
         yield Mistake(
             "host",

@@ -25,7 +25,7 @@ from tests.backups.wiki import Server, Wiki, attachment_path, command
 from tests.contract.conftest import QUICK
 from tests.contract.containers import Container, Host
 from xwiki_stack import proc
-from xwiki_stack.backup import canary, drill, evidence, site, xar
+from xwiki_stack.backup import canary, drill, evidence, mysql, site, xar
 from xwiki_stack.backup.config import Config, load
 from xwiki_stack.backup.manifest import Site
 from xwiki_stack.backup.probes import HOME
@@ -131,15 +131,19 @@ class Living:
         assert command(self.wiki, "verify", made).code == 0
         return made
 
-    def drill(self, *words: str, **changes: Any) -> proc.Result:
-        """What the command says, with a wiki beside it that starts once it is let."""
+    def drill(self, *words: str, settings: dict[str, str] | None = None,
+              **changes: Any) -> proc.Result:  # fmt: skip
+        """What the command says, with a wiki beside it that starts once it is let.
+
+        settings: environment of that wiki.
+        """
         config = self.trying(**changes)
         over = threading.Event()
 
         def wait() -> None:
             while not over.wait(0.05) and not self.beside.running:
                 if self.marker.exists():
-                    self.beside.start()
+                    self.beside.start(**(settings or {}))
 
         waiting = threading.Thread(target=wait)
         waiting.start()
@@ -324,6 +328,26 @@ def test_a_set_of_a_wiki_that_is_not_whole_fails_by_name(
     assert told.code == 5 and "the last site drill failed" in told.out
 
 
+def test_a_wiki_that_serves_something_else_than_its_pages_fails_by_name(living: Living) -> None:
+    made = living.save()
+    # A wizard in the place of each page, with 200; and another wiki's schema than the set has.
+    wizard = {"XCONF_xwikiproperties_distribution_automaticStartOnMainWiki": "true"}
+    said = living.drill("drill", made, settings=wizard, database__mainWiki="other")
+    assert said.code == 9, said.out + said.err
+    failed = living.records()[-1].facts["failed"]
+    assert failed.keys() == {"home", "wikis", "attachments"}
+    assert "'Distribution Wizard'" in failed["home"]
+    assert "xwiki are served, the set has other" in failed["wikis"]
+
+
+def test_a_table_that_is_not_whole_is_told(living: Living) -> None:
+    root = {"database__port": living.here.server.port,
+            "database__passwordFile": str(living.wiki.folder / "keys" / "root")}  # fmt: skip
+    server = mysql.Server(load(living.trying(**root)))
+    whole, lost = (f"{living.wiki.schema}.{name}" for name in ("xwikidoc", "nothing"))
+    assert list(server.broken([whole, lost])) == [lost]
+
+
 def test_a_set_with_flipped_bytes_fails_before_anything_is_written(living: Living) -> None:
     made = living.save()
     (key, *_) = [key for key in living.wiki.keys("sets/") if made in key and "db.sql" in key]
@@ -391,13 +415,13 @@ def test_a_canary_of_another_time_than_the_set_is_no_canary(living: Living) -> N
     assert "at most 1 h may lie between" in said.err
 
 
-def test_a_set_from_before_canaries_may_lack_one(living: Living) -> None:
+def test_a_set_of_another_environment_from_before_canaries_may_lack_one(living: Living) -> None:
     lose_page(living)
     made = living.save()
     tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"
-    said = living.drill(
-        "drill", made, drill={"marker": str(living.marker), "canarySince": tomorrow}
-    )
+    # By another environment, which says whose sets it tries.
+    own = {"marker": str(living.marker), "canarySince": tomorrow, "source": "staging"}
+    said = living.drill("drill", made, drill=own, environment="rehearsal")
     assert said.code == 0, said.err
     assert living.records()[-1].facts["green"] == [
         name for name in GREEN if name != "canary-attachment"

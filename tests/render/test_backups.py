@@ -15,6 +15,7 @@ from tests.render import schemas
 from xwiki_stack import generate, intent, policy, render, sizing, up
 from xwiki_stack.backup import cli, config
 from xwiki_stack.errors import IntentError
+from xwiki_stack.intent import Cluster, Environment
 from xwiki_stack.render import Manifest
 
 ROLES = ("site", "xar", "verify", "prune", "restore", "restore-xar", "canary")
@@ -477,6 +478,62 @@ def test_staging_tries_restores_and_prod_only_expects_it(often: str) -> None:
     schedules = {item["metadata"]["name"]: item["spec"]["schedule"] for item in jobs}
     assert schedules[f"{render.RELEASE}-backups-drill"] == sizing.DRILLS[often].schedule
     assert staging.drills == often and not prod.drills
+
+
+def decided_staging(tmp_path: Path, **changes: Any) -> tuple[Environment, Cluster]:
+    """A staging beside the prod that tests decide, in a store of the same address."""
+    folder = tmp_path / "values"
+    shutil.copytree(environments.DATA / "decided", folder)
+    document = yaml.safe_load((folder / "envs" / "prod.yaml").read_text())
+    document |= {"purpose": "staging"}
+    document["backups"] |= {"drillsOf": "prod", "trusted": [f"{'B' * 42}A="], **changes}
+    (folder / "envs" / "staging.yaml").write_text(yaml.safe_dump(document))
+    return intent.load_environment("staging", folder), intent.load_cluster("main", folder)
+
+
+def test_staging_may_try_the_sets_of_prod(tmp_path: Path) -> None:
+    staging, cluster = decided_staging(tmp_path)
+    values = yaml.safe_load(generate.text_of(staging, cluster))
+    drill = values["backups"]["drill"]
+    assert drill["source"] == {"environment": "prod", "bucket": "wiki-backups", "prefix": "prod",
+                               "trusted": [f"{'A' * 43}="]}  # fmt: skip
+    # Nobody tries its own, so nobody misses that.
+    assert (drill["enabled"], drill["maxAgeDays"]) == (True, 0)
+    data = environments.only(render.helm_template(values=[values]), "ConfigMap", "-backups")["data"]
+    path = tmp_path / "drill.yaml"
+    path.write_text(data["drill.yaml"])
+    said = config.load(path)
+    assert (said.environment, said.need_drill().source) == ("staging", "prod")
+    assert said.store.prefix == "prod/"
+    assert set(said.keys.trusted) == {f"{'A' * 43}=", f"{'B' * 42}A="}
+
+
+def test_sets_of_an_environment_that_has_none_or_lie_elsewhere_are_not_tried(
+    tmp_path: Path,
+) -> None:
+    target = dict(environments.decided_prod()[0].backups["target"])
+    elsewhere = {**target, "endpoint": "https://s3.elsewhere.example"}
+    with pytest.raises(IntentError, match=r"staging.yaml: backups.drillsOf: .* lie at"):
+        generate.text_of(*decided_staging(tmp_path / "a", target=elsewhere))
+    with pytest.raises(IntentError, match="no environment 'production'"):
+        generate.text_of(*decided_staging(tmp_path / "b", drillsOf="production"))
+    staging, cluster = decided_staging(tmp_path / "c")
+    prod = tmp_path / "c" / "values" / "envs" / "prod.yaml"
+    document = yaml.safe_load(prod.read_text())
+    document["backups"]["target"] = "undecided"
+    prod.write_text(yaml.safe_dump(document))
+    drill = yaml.safe_load(generate.text_of(staging, cluster))["backups"]["drill"]
+    assert "source" not in drill and drill["maxAgeDays"] == 35
+
+
+def test_only_staging_tries_sets(tmp_path: Path) -> None:
+    decided_staging(tmp_path)
+    prod = tmp_path / "values" / "envs" / "prod.yaml"
+    document = yaml.safe_load(prod.read_text())
+    document["backups"]["drillsOf"] = "staging"
+    prod.write_text(yaml.safe_dump(document))
+    with pytest.raises(IntentError, match="only staging tries restores"):
+        intent.load_environment("prod", tmp_path / "values")
 
 
 def test_an_undecided_target_or_rhythm_has_no_drill() -> None:

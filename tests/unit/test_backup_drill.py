@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from tests.unit.test_backup_retention import NOW, history, proof
 
-from xwiki_stack.backup import canary, config, drill, evidence, manifest, report
+from xwiki_stack.backup import canary, config, drill, evidence, manifest, probes, report
 from xwiki_stack.backup.manifest import Listing, Manifest
-from xwiki_stack.errors import IntentError
+from xwiki_stack.backup.web import GUEST
+from xwiki_stack.errors import DamagedError, IntentError
 
 SETS = history(days=3)
 
@@ -66,6 +67,35 @@ def test_a_canary_says_in_its_page_what_it_is() -> None:
     made = canary.Canary("2026-11-26T01:02:03Z", "t" * 32, "canary-a.bin", "0" * 64)
     assert dict(canary._LINE.findall(made.text)) == vars(made)
     assert made.time == datetime(2026, 11, 26, 1, 2, 3, tzinfo=UTC)
+
+
+class Door:
+    """As whom a wiki serves the right password, and a wrong one."""
+
+    def __init__(self, right: str, wrong: str) -> None:
+        self.answers = {False: right, True: wrong}
+
+    def served(self, *, wrong: bool = False) -> str:
+        return self.answers[wrong]
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("xwiki:XWiki.superadmin", GUEST, ""),
+        (GUEST, GUEST, "the right password does not let in"),
+        ("", GUEST, "the right password does not let in"),
+        ("xwiki:XWiki.superadmin", "xwiki:XWiki.superadmin", "a wrong password lets in"),
+        ("xwiki:XWiki.superadmin", "", "a wrong password lets in"),
+    ],
+)
+def test_a_login_tells_right_from_wrong(right: str, wrong: str, words: str) -> None:
+    door: Any = Door(right, wrong)
+    if not words:
+        assert "nobody by a wrong one" in probes.login(door)
+        return
+    with pytest.raises(DamagedError, match=words):
+        probes.login(door)
 
 
 # What status says
