@@ -113,6 +113,8 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
     rpo_hours: int = 24
+    host: str = ""
+    foreign_hosts: tuple[str, ...] = ()
 
     def need_database(self) -> Database:
         """The database, or IntentError that names the missing key."""
@@ -125,6 +127,10 @@ class Config:
     def need_web(self) -> Web:
         """The running wiki, or IntentError that names the missing key."""
         return self.web or self._lack("web", "url, passwordFile")
+
+    def need_host(self) -> str:
+        """The environment's public host name, or IntentError that names the missing key."""
+        return self.host or self._lack("host", "the host name under which visitors reach this wiki")
 
     def need_recipients(self) -> tuple[str, ...]:
         """age public keys, or IntentError that names the missing key."""
@@ -167,6 +173,8 @@ def load(path: Path) -> Config:
         ),
         retention=Retention(**retention),
         rpo_hours=document.get("rpoHours", Config.rpo_hours),
+        host=document.get("host", ""),
+        foreign_hosts=tuple(document.get("foreignHosts", ())),
     )
 
 
