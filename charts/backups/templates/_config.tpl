@@ -41,4 +41,8 @@ files:
 limits: {{ $v.limits | toJson }}
 retention: {{ $v.retention | toJson }}
 rpoHours: {{ $v.rpoHours }}
+{{- with $v.host }}
+host: {{ . | quote }}
+{{- end }}
+foreignHosts: {{ $v.foreignHosts | toJson }}
 {{- end }}
