@@ -1,5 +1,6 @@
 """What charts/backups renders: four CronJobs, each with what its verb needs and no more."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import yaml
 
 from tests import environments
 from tests.render import schemas
-from xwiki_stack import generate, policy, render, sizing, up
-from xwiki_stack.backup import cli, config
+from xwiki_stack import generate, intent, policy, render, sizing, up
+from xwiki_stack.backup import cli, config, rewrite
 from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
 
@@ -191,6 +192,8 @@ def test_defaults_are_the_engines_own(part: str, tmp_path: Path) -> None:
         ({"retention": {"last": 0}}, "last"),
         ({"database": {"user": "root"}}, "user"),
         ({"purpose": "test"}, "purpose"),
+        ({"host": "https://wiki.example.org"}, "host"),
+        ({"foreignHosts": ["a b"]}, "foreignHosts"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -245,3 +248,69 @@ def test_an_intent_without_them_has_none_and_says_so(environment: str) -> None:
     text = generate.path_of(environment).read_text()
     assert not yaml.safe_load(text)["backups"]["enabled"]
     assert "No backups: the intent lacks" in text
+
+
+@pytest.mark.parametrize(
+    ("days", "rpo", "last", "weekly", "monthly"),
+    [
+        (30, 24, 4, 8, 6),
+        (7, 24, 4, 8, 6),
+        (90, 24, 4, 13, 6),
+        (400, 6, 16, 58, 14),
+        (30, 1, 96, 8, 6),
+    ],
+)
+def test_keep_rules_follow_from_the_promised_days(
+    days: int, rpo: int, last: int, weekly: int, monthly: int
+) -> None:
+    found = sizing.retention(days, rpo)
+    assert {rule: int(kept.value) for rule, kept in found.items()} == {
+        "opened": 7, "last": last, "daily": days, "weekly": weekly, "monthly": monthly,
+    }  # fmt: skip
+    assert all(kept.reason for kept in found.values())
+    assert last >= 2 * len(fires(sizing.schedules(rpo).site))
+    assert backups({"retention": {rule: int(kept.value) for rule, kept in found.items()}})
+
+
+def test_the_reason_stands_beside_each_keep_rule() -> None:
+    text = generate.text_of(*environments.decided_prod())
+    values: Any = environments.decided()
+    for rule, kept in sizing.retention(30, 24).items():
+        assert f"    # {kept.reason}.\n    {rule}: {kept.value}\n" in text
+        assert values["backups"]["retention"][rule] == int(kept.value)
+
+
+def decided_staging(folder: Path) -> dict[str, Any]:
+    """A staging beside the decided prod, with a target of its own."""
+    shutil.copytree(environments.DATA / "decided", folder, dirs_exist_ok=True)
+    document = yaml.safe_load((folder / "envs" / "prod.yaml").read_text())
+    document["purpose"] = "staging"
+    document.pop("host", None)
+    (folder / "envs" / "staging.yaml").write_text(yaml.safe_dump(document))
+    found = intent.load_environment("staging", folder)
+    text = generate.text_of(found, intent.load_cluster(found.cluster, folder))
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
+def test_staging_knows_its_host_and_production_s_and_sends_no_mail(tmp_path: Path) -> None:
+    values = decided_staging(tmp_path)
+    prod, _ = environments.decided_prod()
+    assert values["backups"]["host"] == "xwiki-staging.example.org"
+    assert values["backups"]["foreignHosts"] == [prod.host]
+    assert values["xwiki"]["mailHost"] == rewrite.MAIL_OFF
+    own = environments.chart("backups", LEAST, values["backups"])
+    path = tmp_path / "restore.yaml"
+    path.write_text(environments.only(own, "ConfigMap")["data"]["restore.yaml"])
+    said = config.load(path)
+    assert (said.need_host(), said.foreign_hosts) == ("xwiki-staging.example.org", (prod.host,))
+    ours: Any = environments.decided()
+    assert "mailHost" not in ours["xwiki"]
+    assert "foreignHosts" not in ours["backups"]
+
+
+def test_without_a_host_only_own_sets_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "restore.yaml"
+    path.write_text(environments.only(backups(), "ConfigMap")["data"]["restore.yaml"])
+    with pytest.raises(IntentError, match="host: is missing"):
+        config.load(path).need_host()
