@@ -1,6 +1,6 @@
 # One line per verb, no logic: everything is done by ci/setup and the xwiki-stack command.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down delete test check generate bench
+.PHONY: help setup up down delete demo test check generate bench
 
 CLI := .venv/bin/xwiki-stack
 
@@ -29,6 +29,9 @@ down: setup ## stop the local cluster; its pages stay for the next `make up`
 
 delete: setup ## delete the local cluster and every page in it (asks)
 	@$(CLI) delete
+
+demo: setup ## write a page, back it up, destroy it all, bring it back: beside your wiki, on the local cluster
+	@$(CLI) demo $(call option,PORT,port)
 
 test: setup ## every test, the end-to-end ones on a kind cluster of their own
 	@$(CLI) test -- $(call given,TESTS)

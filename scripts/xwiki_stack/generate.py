@@ -16,6 +16,7 @@ from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 
 from xwiki_stack import intent, repo, sizing
+from xwiki_stack.backup import rewrite
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
 
@@ -154,6 +155,9 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
         ),
         backups=_backups(environment, cluster),
         no_backups=_NO_BACKUPS,
+        host_open=host_open,
+        mail_off=rewrite.MAIL_OFF,
+        foreign_hosts=intent.other_hosts(environment),
         issuer=f"{cluster.issuer}-{'prod' if environment.purpose == 'prod' else 'staging'}",
     )
     return "\n".join(line.rstrip() for line in rendered.splitlines()) + "\n"
@@ -257,6 +261,7 @@ def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
         "alerts": sizing.alerts(rpo, rto, drills),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
         "schedules": sizing.schedules(rpo),
+        "retention": sizing.retention(int(said["target"]["retentionDays"]), rpo),
     }
 
 

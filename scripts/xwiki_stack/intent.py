@@ -254,6 +254,14 @@ def refuse_shared_host(environment: Environment) -> None:
             )
 
 
+def other_hosts(environment: Environment) -> list[str]:
+    """Public hosts of the other environments, on whichever cluster, as far as they are decided."""
+    values = environment.path.parents[1]
+    others = [load_environment(n, values) for n in _names(values, "envs") if n != environment.name]
+    hosts = {other.host for other in others if not is_undecided(other.host)}
+    return sorted(hosts - {LOCALHOST, environment.host})
+
+
 def _open_places(place: str, value: Any) -> Iterator[str]:
     """The place itself where nothing is decided, or the places in it that are left open."""
     if isinstance(value, dict):

@@ -520,6 +520,28 @@ def alerts(rpo_hours: int, rto_hours: int = 0, drills: str = "") -> Alerts:
     )
 
 
+OPENED_KEPT = 7
+"""Sets proven to open that stay whatever their age, even where all later ones turn out bad."""
+
+
+def retention(days: int, rpo_hours: int) -> dict[str, Derived]:
+    """The keep rules of `backup prune`, by their names, from the days that the intent promises.
+
+    A set stays if any rule keeps it, so the rules beyond the promised days thin out: a week's, then
+    a month's newest.
+    """
+    minutes, hours, *_ = schedules(rpo_hours).site.split()
+    a_day = len(minutes.split(",")) * (24 if hours == "*" else len(hours.split(",")))
+    weeks, months = max(8, -(-days // 7)), max(6, -(-days // 30))
+    return {
+        "opened": Derived(str(OPENED_KEPT), "Sets proven to open, whatever their age"),
+        "last": Derived(str(2 * a_day), f"All sets of two days, {a_day} a day"),
+        "daily": Derived(str(days), "Days a set is kept at least, as the intent says"),
+        "weekly": Derived(str(weeks), "Two months of weeks at least, for what is missed late"),
+        "monthly": Derived(str(months), "Half a year of months at least, to look back"),
+    }
+
+
 def _hours(found: Iterable[int]) -> str:
     every = sorted({hour % 24 for hour in found})
     return "*" if len(every) == 24 else ",".join(map(str, every))

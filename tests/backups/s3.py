@@ -1,9 +1,7 @@
 """Real S3 servers for tests, on a folder and an address of this machine."""
 
 import json
-import os
 import secrets
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,25 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
-import requests
 from botocore.config import Config as ClientConfig
 
-from tests.e2e.patience import eventually
-from xwiki_stack import proc, repo, steps
-from xwiki_stack.cluster import programs
+from xwiki_stack import proc
+from xwiki_stack.cluster.objectstore import BUCKET, ObjectStore, program
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-BUCKET = "sets"
-
-
-def program(name: str = "versitygw") -> Path:
-    """A server's program, built unless it is there."""
-    log = steps.Log(repo.logs() / f"tool-{name}.log", lambda _text: None)
-    programs.install(name, log)
-    found: Path = getattr(programs.tools(), name)
-    return found
 
 
 @dataclass(frozen=True)
@@ -41,78 +27,29 @@ class Identity:
 
 
 @dataclass
-class S3:
-    """versitygw with one bucket; its objects are files below `objects`.
+class S3(ObjectStore):
+    """versitygw as tests want it.
 
     versioned: keeps what is overwritten or deleted, and so can lock. before: a program and its
     words that start the server, to put it into a place of its own.
     """
 
-    folder: Path
-    root: Identity = field(default_factory=Identity)
-    port: int = 0
-    address: str = "127.0.0.1"
     versioned: bool = False
     before: tuple[str | Path, ...] = ()
 
     @property
-    def access(self) -> str:
-        """Access key of who may do all."""
-        return self.root.access
-
-    @property
-    def secret(self) -> str:
-        """Its secret key."""
-        return self.root.secret
-
-    @property
-    def endpoint(self) -> str:
-        """Its URL."""
-        return f"http://{self.address}:{self.port}"
-
-    @property
-    def objects(self) -> Path:
-        """Where the bucket's objects lie as files, to be damaged."""
-        return self.folder / "data" / BUCKET
-
-    @property
-    def pid_file(self) -> Path:
-        """Where the pid of the server stands."""
-        return self.folder / "pid"
-
-    def start(self) -> None:
-        """Serve, on the same port every time."""
-        for name in ("iam", "versions", f"data/{BUCKET}"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        if not self.port:
-            with socket.socket() as free:
-                free.bind((self.address, 0))
-                self.port = free.getsockname()[1]
-        argv, env = self.command()
-        proc.spawn(
-            [*self.before, *argv],
-            log=self.folder / "log",
-            pid_file=self.pid_file,
-            env={**env, "PATH": os.environ["PATH"]},
-        )
-        eventually(self._answers, seconds=20, pause=0.1)
+    def root(self) -> Identity:
+        """Who may do all."""
+        return Identity(self.access, self.secret)
 
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
-        """Words and environment that start it."""
-        words: list[str | Path] = [
-            program(), "--port", f"{self.address}:{self.port}", "--quiet",
-            "--iam-dir", self.folder / "iam", "posix",
-        ]  # fmt: skip
+        words, env = super().command()
+        place = words.index("posix")
+        extra: list[str | Path] = ["--iam-dir", self._made("iam")]
+        kind: list[str | Path] = ["posix"]
         if self.versioned:
-            words += ["--versioning-dir", self.folder / "versions"]
-        return [*words, self.folder / "data"], {
-            "ROOT_ACCESS_KEY": self.access,
-            "ROOT_SECRET_KEY": self.secret,
-        }
-
-    def stop(self) -> None:
-        """End it; its objects stay."""
-        proc.end(self.pid_file)
+            kind += ["--versioning-dir", self._made("versions")]
+        return [*self.before, *words[:place], *extra, *kind, *words[place + 1 :]], env
 
     def client(self, who: Identity | None = None) -> "S3Client":
         """A client beside ours, for what operators do with other tools."""
@@ -140,11 +77,9 @@ class S3:
         """Put a policy on the bucket, in the place of the one before."""
         self.client().put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
 
-    def _answers(self) -> bool:
-        try:
-            return requests.get(self.endpoint, timeout=2).status_code > 0
-        except requests.ConnectionError:
-            return False
+    def _made(self, name: str) -> Path:
+        (self.folder / name).mkdir(parents=True, exist_ok=True)
+        return self.folder / name
 
 
 class Rclone(S3):

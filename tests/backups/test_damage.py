@@ -256,7 +256,7 @@ def test_production_takes_no_set_of_another_and_others_only_when_told(untouched:
 
 def test_another_environment_takes_it_when_it_is_named(lost: Wiki) -> None:
     wish = restore.Wish(source="staging")
-    known = lost.loaded(account="root", environment="local", purpose="local")
+    known = lost.loaded(account="root", environment="local", purpose="local", host="localhost")
     assert restore.restore(known, wish, silent).files == 10
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.backups.s3 import BUCKET, Identity
+from tests.backups.s3 import Identity
 from tests.backups.test_sets import later
 from tests.backups.wiki import Wiki, command
 from xwiki_stack import repo
+from xwiki_stack.cluster.objectstore import BUCKET
 
 PAGE = repo.ROOT / "docs" / "reference" / "store.md"
 

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.backups.proxy import Request, proxy
-from tests.backups.s3 import BUCKET, S3, served
+from tests.backups.s3 import S3, served
 from tests.backups.test_sets import later, run, silent
 from tests.backups.wiki import Wiki, command
 from xwiki_stack.backup import manifest, restore
 from xwiki_stack.backup.store import Store
+from xwiki_stack.cluster.objectstore import BUCKET
 
 FEW = {"opened": 1, "last": 1, "daily": 0, "weekly": 0, "monthly": 0}
 

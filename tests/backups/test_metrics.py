@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.backups.proxy import HOLD, Answer, proxy
-from tests.backups.s3 import BUCKET, S3
+from tests.backups.s3 import S3
 from tests.backups.wiki import Wiki, command
 from tests.e2e.patience import eventually
 from xwiki_stack import cli, proc, repo
@@ -29,6 +29,7 @@ from xwiki_stack.backup import config, evidence, lock, manifest, metrics, signat
 from xwiki_stack.backup.manifest import Artefact, Found, Pack, Site
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import stamp
+from xwiki_stack.cluster.objectstore import BUCKET
 from xwiki_stack.errors import StoreError
 
 NOW = datetime.now(UTC).replace(microsecond=0)

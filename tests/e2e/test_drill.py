@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.backups.s3 import BUCKET
 from tests.backups.wiki import attachment_path
 from tests.e2e.backups import Story, s3, story
 from tests.e2e.inside import Inside
@@ -29,18 +28,9 @@ DRILL: dict[str, Any] = {
 
 
 def desk(story: Story, folder: Path) -> config.Config:
-    """The operator's own configuration: the bucket, and whose signatures count."""
-    for name, key in (("access", story.s3.access), ("secret", story.s3.secret)):
-        (folder / name).write_text(key)
-    document = {
-        "environment": "story",
-        "purpose": "staging",
-        "store": {"endpoint": story.s3.endpoint, "bucket": BUCKET, "prefix": story.namespace,
-                  "pathStyle": True, "accessKeyFile": str(folder / "access"),
-                  "secretKeyFile": str(folder / "secret")},
-        "keys": {"trusted": [story.keys.trusted]},
-        "drill": {"rtoHours": 2, "maxAgeDays": 35},
-    }  # fmt: skip
+    """The operator's own configuration, of one to whom drills are promised."""
+    document = yaml.safe_load(story.desk.configure().read_text())
+    document["drill"] = {"rtoHours": 2, "maxAgeDays": 35}
     path = folder / "backup.yaml"
     path.write_text(yaml.safe_dump(document))
     return config.load(path)
@@ -53,7 +43,7 @@ def drills(known: config.Config) -> list[evidence.Record]:
 
 def test_a_whole_set_passes_and_a_poisoned_one_does_not(story: Story, tmp_path: Path) -> None:
     bed = story.bed
-    story.begin("writer", "verifier", "drill")
+    story.begin()
     story.install(drill=DRILL)
     wiki, known = Inside(bed, story.namespace), desk(story, tmp_path)
     # The first page is the bootstrap Job's, which comes after the wiki.

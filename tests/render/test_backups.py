@@ -13,7 +13,7 @@ import yaml
 from tests import environments
 from tests.render import schemas
 from xwiki_stack import generate, intent, policy, render, sizing, up
-from xwiki_stack.backup import cli, config
+from xwiki_stack.backup import cli, config, rewrite
 from xwiki_stack.errors import IntentError
 from xwiki_stack.intent import Cluster, Environment
 from xwiki_stack.render import Manifest
@@ -259,6 +259,8 @@ def test_defaults_are_the_engines_own(part: str, tmp_path: Path) -> None:
         ({"schedules": {"xar": "hourly"}}, "xar"),
         ({"xarRetention": {"opened": 0}}, "opened"),
         ({"purpose": "test"}, "purpose"),
+        ({"host": "https://wiki.example.org"}, "host"),
+        ({"foreignHosts": ["a b"]}, "foreignHosts"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -549,3 +551,69 @@ def test_an_undecided_target_or_rhythm_has_no_drill() -> None:
     assert len(sizing._rows(staging, cluster)) == 1 + len(sizing._rows(prod, cluster)) == 3
     row = sizing._rows(staging, cluster)[-1]
     assert (row.who, row.cpu, row.disk >> 30) == ("staging/drill", 0.7, 70)
+
+
+@pytest.mark.parametrize(
+    ("days", "rpo", "last", "weekly", "monthly"),
+    [
+        (30, 24, 4, 8, 6),
+        (7, 24, 4, 8, 6),
+        (90, 24, 4, 13, 6),
+        (400, 6, 16, 58, 14),
+        (30, 1, 96, 8, 6),
+    ],
+)
+def test_keep_rules_follow_from_the_promised_days(
+    days: int, rpo: int, last: int, weekly: int, monthly: int
+) -> None:
+    found = sizing.retention(days, rpo)
+    assert {rule: int(kept.value) for rule, kept in found.items()} == {
+        "opened": 7, "last": last, "daily": days, "weekly": weekly, "monthly": monthly,
+    }  # fmt: skip
+    assert all(kept.reason for kept in found.values())
+    assert last >= 2 * len(fires(sizing.schedules(rpo).site))
+    assert backups({"retention": {rule: int(kept.value) for rule, kept in found.items()}})
+
+
+def test_the_reason_stands_beside_each_keep_rule() -> None:
+    text = generate.text_of(*environments.decided_prod())
+    values: Any = environments.decided()
+    for rule, kept in sizing.retention(30, 24).items():
+        assert f"    # {kept.reason}.\n    {rule}: {kept.value}\n" in text
+        assert values["backups"]["retention"][rule] == int(kept.value)
+
+
+def staging_beside_prod(folder: Path) -> dict[str, Any]:
+    """A staging beside the decided prod, with a target of its own."""
+    shutil.copytree(environments.DATA / "decided", folder, dirs_exist_ok=True)
+    document = yaml.safe_load((folder / "envs" / "prod.yaml").read_text())
+    document["purpose"] = "staging"
+    document.pop("host", None)
+    (folder / "envs" / "staging.yaml").write_text(yaml.safe_dump(document))
+    found = intent.load_environment("staging", folder)
+    text = generate.text_of(found, intent.load_cluster(found.cluster, folder))
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
+def test_staging_knows_its_host_and_production_s_and_sends_no_mail(tmp_path: Path) -> None:
+    values = staging_beside_prod(tmp_path)
+    prod, _ = environments.decided_prod()
+    assert values["backups"]["host"] == "xwiki-staging.example.org"
+    assert values["backups"]["foreignHosts"] == [prod.host]
+    assert values["xwiki"]["mailHost"] == rewrite.MAIL_OFF
+    own = environments.chart("backups", LEAST, values["backups"])
+    path = tmp_path / "restore.yaml"
+    path.write_text(environments.only(own, "ConfigMap", "-backups")["data"]["restore.yaml"])
+    said = config.load(path)
+    assert (said.need_host(), said.foreign_hosts) == ("xwiki-staging.example.org", (prod.host,))
+    ours: Any = environments.decided()
+    assert "mailHost" not in ours["xwiki"]
+    assert "foreignHosts" not in ours["backups"]
+
+
+def test_without_a_host_only_own_sets_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "restore.yaml"
+    path.write_text(environments.only(backups(), "ConfigMap", "-backups")["data"]["restore.yaml"])
+    with pytest.raises(IntentError, match="host: is missing"):
+        config.load(path).need_host()

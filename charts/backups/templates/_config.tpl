@@ -62,6 +62,10 @@ limits: {{ $v.limits | toJson }}
 retention: {{ $v.retention | toJson }}
 xarRetention: {{ $v.xarRetention | toJson }}
 rpoHours: {{ $v.rpoHours }}
+{{- with $v.host }}
+host: {{ . | quote }}
+{{- end }}
+foreignHosts: {{ $v.foreignHosts | toJson }}
 {{- if or $drills $v.drill.maxAgeDays }}
 drill:
   rtoHours: {{ $v.rtoHours }}

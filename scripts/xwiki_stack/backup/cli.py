@@ -2,17 +2,20 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from xwiki_stack.backup import (
     canary,
     config,
     drill,
     evidence,
+    imports,
     keyring,
+    kit,
     manifest,
     metrics,
     page,
@@ -30,7 +33,7 @@ from xwiki_stack.backup.manifest import Found, Listing, Manifest
 from xwiki_stack.backup.producer import Outcome
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import rate, size, stamp
-from xwiki_stack.errors import DamagedError, IntentError, StackError
+from xwiki_stack.errors import DamagedError, IntentError, RefusedError, StackError
 from xwiki_stack.steps import clock
 
 Verb = Callable[[argparse.Namespace], object]
@@ -157,6 +160,46 @@ def add(parser: argparse.ArgumentParser) -> None:
         "Write the page and the attachment that every drill looks for",
         "Shortly before each set: what a drill finds tells of which moment the set is.",
     )
+    command = verb(
+        "import",
+        _import,
+        "Make a set of a wiki from elsewhere: a dump and the data directory that belongs to it",
+        "For plain Docker, the community chart, a server of old. The dump is mysqldump's, of\n"
+        "MySQL, maybe .gz or .zst; it must have its end, and every attachment its file.\n"
+        "Exit codes: 2 it is given wrong, 6 it cannot become a set, 8 it is not whole.",
+    )
+    command.add_argument(
+        "--dump", required=True, metavar="FILE", help="what mysqldump wrote; - is standard input"
+    )
+    command.add_argument(
+        "--data", required=True, type=Path, metavar="DIR", help="XWiki's permanent directory"
+    )
+    command.add_argument(
+        "--snapshot", required=True, metavar="TIME",
+        help="when the dump was begun: 2026-11-26T05:30:00Z",
+    )  # fmt: skip
+    command.add_argument(
+        "--schema", default="", metavar="NAME", help="schema of a dump without --databases"
+    )
+    command.add_argument(
+        "--accept-misses", action="store_true",
+        help="make the set though attachments have no file; it says so for ever",
+    )  # fmt: skip
+    command = verb(
+        "kit",
+        _kit,
+        "Print the recovery sheet, after trying whether the key here opens the newest set",
+        "One page: where Git, bucket and keys are, fingerprints, the steps. It holds no secret.\n"
+        "Exit code 9 where the key does not open the set; the sheet then says so.",
+    )
+    command.add_argument("--html", type=Path, metavar="FILE", help="as a page to be printed too")
+    command.add_argument(
+        "--quick", action="store_true", help="open only the index and the beginning of the dump"
+    )
+    command.add_argument(
+        "--qr", metavar="FILE",
+        help="draw the private key: into a new file (.svg, .png, .txt), - is this terminal",
+    )  # fmt: skip
     command = verb(
         "prune",
         _prune,
@@ -314,6 +357,54 @@ def _drill(arguments: argparse.Namespace) -> None:
 def _canary(arguments: argparse.Namespace) -> None:
     made = canary.write(_config(arguments))
     print(f"{canary.PAGE}: token {made.token} of {made.at}, {made.attachment} {made.sha256}")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    known, moment = _config(arguments), imports.moment(arguments.snapshot)
+    with _opened(arguments.dump) as dump:
+        source = imports.Source(
+            dump=dump,
+            name="standard input" if arguments.dump == "-" else arguments.dump,
+            data=arguments.data,
+            snapshot=moment,
+            schema=arguments.schema,
+            accept_misses=arguments.accept_misses,
+        )
+        outcome = imports.imported(known, source, print)
+    made = outcome.found.manifest
+    print(f"set {made.id}: {size(made.bytes)}, in {clock(outcome.seconds)}")
+    print(f"next: `xwiki-stack backup verify {made.id} --opened`, then `restore {made.id}`")
+
+
+def _opened(name: str) -> IO[bytes]:
+    if name == "-":
+        return sys.stdin.buffer
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise IntentError(f"{name} cannot be read: {error.strerror}", where="--dump") from error
+
+
+def _kit(arguments: argparse.Namespace) -> None:
+    known = _config(arguments)
+    if arguments.qr == "-" and not sys.stdout.isatty():
+        raise RefusedError("a private key is drawn on a terminal only, never into a log or a pipe",
+                           where="--qr -", next="name a file: --qr key.svg")  # fmt: skip
+    drawing = kit.drawn(known, _kind(arguments.qr)) if arguments.qr else b""
+    sheet = kit.kit(known, quick=arguments.quick)
+    if arguments.html:
+        kit.write(arguments.html, sheet.html.encode())
+    if arguments.qr and arguments.qr != "-":
+        kit.write(Path(arguments.qr), drawing, mode=0o600)
+    print(sheet.text)
+    if arguments.qr == "-":
+        print(drawing.decode())
+    if sheet.problem:
+        raise sheet.problem
+
+
+def _kind(name: str) -> str:
+    return ".txt" if name == "-" else Path(name).suffix
 
 
 def _prune(arguments: argparse.Namespace) -> None:

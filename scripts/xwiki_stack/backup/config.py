@@ -139,6 +139,8 @@ class Config:
     xar_retention: Retention = XAR_RETENTION
     rpo_hours: int = 24
     drill: Drill | None = None
+    host: str = ""
+    foreign_hosts: tuple[str, ...] = ()
 
     def need_database(self) -> Database:
         """The database, or IntentError that names the missing key."""
@@ -155,6 +157,10 @@ class Config:
     def need_drill(self) -> Drill:
         """How restores are tried, or IntentError that names the missing key."""
         return self.drill or self._lack("drill", "rtoHours, marker and more")
+
+    def need_host(self) -> str:
+        """The environment's public host name, or IntentError that names the missing key."""
+        return self.host or self._lack("host", "the host name under which visitors reach this wiki")
 
     def need_recipients(self) -> tuple[str, ...]:
         """age public keys, or IntentError that names the missing key."""
@@ -205,6 +211,8 @@ def load(path: Path) -> Config:
         xar_retention=replace(XAR_RETENTION, **document.get("xarRetention", {})),
         rpo_hours=document.get("rpoHours", Config.rpo_hours),
         drill=_drill(document["drill"]) if "drill" in document else None,
+        host=document.get("host", ""),
+        foreign_hosts=tuple(document.get("foreignHosts", ())),
     )
 
 

@@ -172,6 +172,7 @@ class Copy:
     """One run over the files: what is to be in the set, new bytes stored on the way.
 
     recipients: of packs. previous: the last set's index, whose packs may be shared.
+    skipped: names at the top that are left out.
     check: called for each block, to raise at the end of the run's time.
     """
 
@@ -181,6 +182,7 @@ class Copy:
     generation: Generation
     limits: Limits
     previous: Index = field(default_factory=Index)
+    skipped: frozenset[str] = SKIPPED
     check: Callable[[], None] = lambda: None
     index: Index = field(default_factory=Index)
     changed: set[str] = field(default_factory=set)
@@ -252,7 +254,7 @@ class Copy:
         for item in found:
             self.check()
             path = f"{folder}/{item.name}" if folder else item.name
-            if path in SKIPPED:
+            if path in self.skipped:
                 continue
             try:
                 entry = self._entry(path, item.stat(follow_symlinks=False))

@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from xwiki_stack import proc
-from xwiki_stack.backup import deadline, dump, files, keyring, manifest, mysql, stream, verify
+from xwiki_stack.backup import (
+    deadline,
+    dump,
+    files,
+    imports,
+    keyring,
+    manifest,
+    mysql,
+    rewrite,
+    stream,
+    verify,
+)
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, M, Site
 from xwiki_stack.backup.stopwatch import Stopwatch
@@ -58,6 +69,8 @@ def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
     found = choose(config, store, wish, Site)
     made = found.manifest
     identities = keyring.openers(config)
+    foreign = made.environment != config.environment
+    host = config.need_host() if foreign else ""
     server = _empty_database(config, made) if wish.part != FILES else None
     root = _empty_folder(config) if wish.part != DATABASE else None
     emit(f"set {made.id}: {size(made.bytes)} stored; opening all of it before anything is written")
@@ -70,8 +83,10 @@ def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
         emit(f"opened: {size(plain)}, {rate(plain, watch.steps['open'])}")
         with watch.step("load"):
             tables = _load(store, made, identities, server, emit) if server else 0
+            if server and foreign:
+                rewrite.rewrite(server, made.schemas, host, config.foreign_hosts, emit)
         with watch.step("write"):
-            count = _write(store, made, identities, root, emit) if root else 0
+            count = _write(store, made, identities, root, emit, foreign=foreign) if root else 0
     return Outcome(found, time.monotonic() - began, tables, count, watch.steps)
 
 
@@ -195,10 +210,14 @@ def _load(store: Store, made: Site, identities: Sequence[Any], server: mysql.Ser
     return len(counted)
 
 
-def _write(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit) -> int:
-    """Write all files, each checked against its size and hash and brought to the disk."""
+def _write(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit, *,
+           foreign: bool) -> int:  # fmt: skip
+    """Write all files, each checked against its size and hash and brought to the disk.
+
+    foreign: the set is of another environment, whose settings stay away.
+    """
     try:
-        return _write_all(store, made, identities, root, emit)
+        return _write_all(store, made, identities, root, emit, foreign=foreign)
     except OSError as error:
         # A full disk above all; what was written so far is no wiki.
         raise IncompleteError(
@@ -208,9 +227,13 @@ def _write(store: Store, made: Site, identities: Sequence[Any], root: Path, emit
         ) from error
 
 
-def _write_all(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit) -> int:
+def _write_all(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit, *,
+               foreign: bool) -> int:  # fmt: skip
     index = verify.index_of(store, made, identities)
-    entries = list(index.entries.values())
+    left_out = imports.OVERRIDES if foreign else frozenset()
+    entries = [entry for entry in index.entries.values() if entry.path not in left_out]
+    for name in sorted(left_out & set(index.entries)):
+        emit(f"files: {name} is left out: it holds the settings of {made.environment}")
     folders = [entry for entry in entries if entry.kind == files.FOLDER]
     for entry in folders:
         (root / entry.path).mkdir(exist_ok=entry.path in files.SKIPPED)

@@ -35,9 +35,14 @@ LOOPS = 3
 LOOP_SECONDS = 2.0
 
 
+def ready(config: Config, store: Store) -> None:
+    """See in a few seconds whether keys, bucket and clock allow for a set. Raises what does not."""
+    keyring.writer(config)
+    producer.look(config, store)
+
+
 def preflight(config: Config, store: Store) -> mysql.Server:
     """See in a few seconds whether a run can succeed; the first thing that cannot is raised."""
-    keyring.writer(config)
     root = config.need_files()
     if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
         raise MachineError(
@@ -45,7 +50,7 @@ def preflight(config: Config, store: Store) -> mysql.Server:
             where=f"{config.path}: files.root",
             next="mount XWiki's volume there, with the group of its files",
         )
-    producer.look(config, store)
+    ready(config, store)
     server = mysql.Server(config)
     facts = server.facts()
     if missing := server.missing_grants():
@@ -90,7 +95,21 @@ class _Producer(producer.Producer[Site]):
         summary, database = self._dump()
         copy = self._copy(before)
         self._compare(summary.attachments, copy)
-        return self._describe(summary, database, copy, before)
+        index = sealed(self.config, copy, self.id)
+        self.sent += index.stored_bytes
+        return described(
+            self.config,
+            copy,
+            summary,
+            id=self.id,
+            moment=self.moment,
+            server=self.server.facts().version,
+            mysqldump=self.server.program_version(),
+            database=database,
+            index=index,
+            before=before,
+            producers={"mysqldump": 0, "files": 0},
+        )
 
     def _dump(self) -> tuple[dump.Summary, Artefact]:
         database = self.config.need_database()
@@ -203,61 +222,76 @@ class _Producer(producer.Producer[Site]):
             )
         self.emit(f"attachments: all {len(rows.rows)} rows of the dump have their file")
 
-    def _describe(
-        self,
-        summary: dump.Summary,
-        database: Artefact,
-        copy: files.Copy,
-        before: Found[Site] | None,
-    ) -> Site:
-        writer = keyring.writer(self.config)
-        extra = [writer.to_public()] if writer else []
-        index = copy.finish([*keyring.recipients(self.config), *extra], self.id)
-        self.sent += index.stored_bytes
-        entries = copy.index.entries.values()
-        return Site(
-            id=self.id,
-            environment=self.config.environment,
-            snapshot=stamp(self.moment),
-            tool=version("xwiki-stack"),
-            server=self.server.facts().version,
-            mysqldump=self.server.program_version(),
-            position=asdict(summary.position),
-            schemas=summary.schemas,
-            tables=summary.tables,
-            database=database,
-            index=index,
-            packs=copy.packs,
-            generation=asdict(copy.generation),
-            files={
-                "count": sum(entry.kind == files.FILE for entry in entries),
-                "bytes": sum(entry.size for entry in entries),
-                "changed": len(copy.changed),
-                "vanished": len(copy.vanished),
-                "special": copy.special,
-            },
-            attachments={
-                "rows": len(summary.attachments.rows),
-                "bytes": summary.attachments.bytes,
-                "elsewhere": summary.attachments.elsewhere,
-                "misses": 0,
-            },
-            producers={"mysqldump": 0, "files": 0},
-            recipients=keyring.fingerprints(self.config),
-            previous=producer.predecessor(before),
-        )
+
+def described(
+    config: Config,
+    copy: files.Copy,
+    summary: dump.Summary,
+    *,
+    id: str,  # noqa: A002
+    moment: datetime,
+    server: str,
+    mysqldump: str,
+    database: Artefact,
+    index: Artefact,
+    before: Found[Site] | None,
+    producers: dict[str, int],
+    misses: int = 0,
+) -> Site:
+    """The manifest of what was dumped and copied. server, mysqldump: versions, "9.7.1"."""
+    entries = copy.index.entries.values()
+    return Site(
+        id=id,
+        environment=config.environment,
+        snapshot=stamp(moment),
+        tool=version("xwiki-stack"),
+        server=server,
+        mysqldump=mysqldump,
+        position=asdict(summary.position),
+        schemas=summary.schemas,
+        tables=summary.tables,
+        database=database,
+        index=index,
+        packs=copy.packs,
+        generation=asdict(copy.generation),
+        files={
+            "count": sum(entry.kind == files.FILE for entry in entries),
+            "bytes": sum(entry.size for entry in entries),
+            "changed": len(copy.changed),
+            "vanished": len(copy.vanished),
+            "special": copy.special,
+        },
+        attachments={
+            "rows": len(summary.attachments.rows),
+            "bytes": summary.attachments.bytes,
+            "elsewhere": summary.attachments.elsewhere,
+            "misses": misses,
+        },
+        producers=producers,
+        recipients=keyring.fingerprints(config),
+        previous=producer.predecessor(before),
+    )
+
+
+def sealed(config: Config, copy: files.Copy, id: str) -> Artefact:  # noqa: A002
+    """Store the index of a copy, sealed to who opens sets and to the writer of the next one."""
+    writer = keyring.writer(config)
+    extra = [writer.to_public()] if writer else []
+    return copy.finish([*keyring.recipients(config), *extra], id)
 
 
 def detail(made: Site) -> list[tuple[str, Any]]:
     """What `show` tells of a set of this kind alone: label and value."""
     shared = sum(pack.bytes for pack in made.packs)
-    rows = sum(made.tables.values())
+    rows, misses = sum(made.tables.values()), made.attachments["misses"]
     return [
+        ("made by", "import" if "import" in made.producers else "run"),
         ("MySQL", f"{made.server}, dumped by {made.mysqldump}"),
         ("database", f"{len(made.tables)} tables, {rows} rows, {size(made.database.plain_bytes)}"),
         ("position", made.position["gtid"] or made.position["file"] or "no binary log"),
         ("files", f"{made.files['count']} files, {size(made.files['bytes'])}"),
         ("packs", f"{len(made.packs)}, {size(shared)}, generation {made.generation['id'][:8]}"
                   f" set {made.generation['number']}"),
-        ("attachments", f"{made.attachments['rows']} rows, {size(made.attachments['bytes'])}"),
+        ("attachments", f"{made.attachments['rows']} rows, {size(made.attachments['bytes'])}"
+                        + (f", {misses} WITHOUT THEIR FILE" if misses else "")),
     ]  # fmt: skip
