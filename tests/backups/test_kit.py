@@ -1,6 +1,7 @@
 """The recovery sheet: true, without a secret, and not believed before its key opened the set."""
 
 import re
+import secrets
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,16 @@ def test_damage_behind_the_beginning_needs_the_whole_look(saved: Wiki) -> None:
     pack.write_bytes(pack.read_bytes()[:-1])
     assert command(saved, "kit", "--quick").code == 0
     assert command(saved, "kit").code == 9
+
+
+def test_the_quick_look_reads_the_beginning_of_a_dump_and_no_more(wiki: Wiki) -> None:
+    data = secrets.token_hex(600_000)
+    wiki.server.sql(f"INSERT INTO nasty (bytes) VALUES (0x{data})", wiki.schema)
+    site.run(wiki.loaded(), silent)
+    path = wiki.objects / manifest.key_of(manifest.SITE, wiki.sets()[0], "db.sql.zst.age")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert command(wiki, "kit", "--quick").code == 0
+    assert command(wiki, "kit").code == 9
 
 
 def test_without_a_set_or_a_key_there_is_no_kit(wiki: Wiki) -> None:
