@@ -1,0 +1,100 @@
+"""P1: the database to the store, against the bare pipeline and against others' ways."""
+
+from tests.benchmarks import results
+from tests.benchmarks.bed import BUCKET, Bed
+from tests.benchmarks.programs import Spent, held_by, hold
+from xwiki_stack.cluster.programs import said_version
+from xwiki_stack.figures import Figure
+
+LIMIT = 150 * 2**20
+"""Bytes of memory that our own process may hold."""
+
+VERSIONS = {
+    "zstd": ["zstd", "--version"],
+    "rclone": ["rclone", "version"],
+    "aws-cli": ["aws", "--version"],
+    "mydumper": ["mydumper", "--version"],
+}
+
+AS_FAST = results.Goal(least=0.95)
+
+
+def measure(bed: Bed) -> list[Figure]:
+    """Ours and each peer in turn, as often as the size says."""
+    site, programs = bed.site, bed.programs
+    plain = site.set.manifest.database.plain_bytes
+    pipe, scratch = f"{site.mysqldump} | zstd -3 -q", bed.temporary
+    address = f"--host {bed.server.address} --port {bed.server.port}"
+    key = f"bench:{BUCKET}/peers"
+    endpoint = f"--endpoint-url {bed.s3.endpoint}"
+    peers = {
+        "into /dev/null": f"{pipe} > /dev/null",
+        "rclone rcat": f"{pipe} | rclone rcat {key}/rcat.sql.zst",
+        "aws s3 cp": f"{pipe} | aws {endpoint} s3 cp --no-progress - s3://{BUCKET}/peers/a.sql.zst",
+        "spool, then rclone copyto": f"{pipe} -o {scratch}/spool.zst && rclone copyto"
+        f" {scratch}/spool.zst {key}/spool.zst && rm {scratch}/spool.zst",
+        "mydumper (gzip, 4 threads), then rclone copy": f"mydumper {address}"
+        f" --user {site.wiki.user} --password {site.wiki.passwords['backup']} --database"
+        f" {site.wiki.schema} --compress --outputdir {scratch}/mydumper"
+        f" && rclone copy {scratch}/mydumper {key}/mydumper && rm -r {scratch}/mydumper",
+    }
+    ours: list[Spent] = []
+    theirs: dict[str, list[Spent]] = {name: [] for name in peers}
+    for number in range(1, bed.size.runs + 1):
+        # Files are shared with the set before, so a run is the dump and little else.
+        ours.append(bed.backup(site.wiki, "run"))
+        for name, script in peers.items():
+            theirs[name].append(programs.shell(script))
+        bed.emit(f"  dump, run {number}: " + ", ".join(
+            [f"ours {ours[-1].seconds:.1f} s"]
+            + [f"{name} {spent[-1].seconds:.1f} s" for name, spent in theirs.items()]))  # fmt: skip
+    speeds = [plain / (spent.at("database: ") - spent.at("preflight: ")) for spent in ours]
+    figures = [
+        results.compared(
+            "dump to S3, compressed, encrypted, hashed, counted",
+            speeds,
+            [plain / spent.seconds for spent in theirs[name]],
+            f"`mysqldump \\| zstd -3` {name}",
+            results.speed,
+            goal=AS_FAST if name in ("rclone rcat", "aws s3 cp") else results.NONE,
+        )
+        for name in ("into /dev/null", "rclone rcat", "aws s3 cp", "spool, then rclone copyto")
+    ]
+    mydumper = "mydumper (gzip, 4 threads), then rclone copy"
+    faster = [plain / spent.seconds for spent in theirs[mydumper]]
+    figures.append(results.compared("the same", speeds, faster, mydumper, results.speed))
+    held = [hold(spent, "xwiki-stack") for spent in ours]
+    figures += [
+        results.compared(
+            "the whole command: with its start, preflight, unchanged files, manifest",
+            [plain / spent.seconds for spent in ours],
+            [plain / spent.seconds for spent in theirs["rclone rcat"]],
+            "`mysqldump \\| zstd -3` rclone rcat",
+            results.speed,
+        ),
+        results.bounded("most memory of our process", held, LIMIT, results.mebibytes),
+        results.alone(
+            "most memory of mysqldump beside it",
+            [max(held_by(spent, but="xwiki-stack")) for spent in ours],
+            results.mebibytes,
+        ),
+        results.bounded(
+            "bytes given to disks by our command",
+            [float(spent.written) for spent in ours],
+            0,
+            results.megabytes,
+        ),
+    ]
+    asked = {name: programs.run(words).out for name, words in VERSIONS.items()}
+    versions = (f"{name} {said_version(said)}" for name, said in asked.items())
+    figures += [Figure("versions of peers", "", ", ".join(versions))]
+    figures += [
+        Figure(
+            f"memory of all processes, bytes given to disks: {name}",
+            "",
+            f"{results.mebibytes(max(sum(s.resident.values()) for s in spent))},"
+            f" {results.megabytes(max(s.written for s in spent))}",
+        )
+        for name, spent in theirs.items()
+    ]
+    return figures
