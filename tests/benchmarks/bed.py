@@ -116,6 +116,8 @@ class Bed:
             **{name: value for name, value in os.environ.items() if name in kept},
             "HOME": str(self.new("home")),
             "TMPDIR": str(self.temporary),
+            # As in the image, whose root cannot be written.
+            "PYTHONDONTWRITEBYTECODE": "1",
             **{f"AWS_{name}": value for name, value in keys.items()},
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",

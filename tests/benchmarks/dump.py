@@ -1,13 +1,23 @@
 """P1: the database to the store, against the bare pipeline and against others' ways."""
 
+import time
+from collections.abc import Iterator
+from typing import Any
+
 from tests.benchmarks import results
 from tests.benchmarks.bed import BUCKET, Bed
 from tests.benchmarks.programs import Spent, held_by, hold
+from xwiki_stack.backup import keyring, stream
+from xwiki_stack.backup.dump import CHUNK, Scanner, arguments
+from xwiki_stack.backup.mysql import Server
 from xwiki_stack.cluster.programs import said_version
 from xwiki_stack.figures import Figure
 
 LIMIT = 150 * 2**20
 """Bytes of memory that our own process may hold."""
+
+SAMPLE = 200_000_000
+"""Bytes of a dump that are held in memory to be passed through the stream alone."""
 
 VERSIONS = {
     "zstd": ["zstd", "--version"],
@@ -65,6 +75,11 @@ def measure(bed: Bed) -> list[Figure]:
     figures.append(results.compared("the same", speeds, faster, mydumper, results.speed))
     held = [hold(spent, "xwiki-stack") for spent in ours]
     figures += [
+        results.alone(
+            "our stream alone, from memory into nothing, per second of processor time",
+            [_alone(bed) for _ in range(bed.size.runs)],
+            results.speed,
+        ),
         results.compared(
             "the whole command: with its start, preflight, unchanged files, manifest",
             [plain / spent.seconds for spent in ours],
@@ -82,7 +97,7 @@ def measure(bed: Bed) -> list[Figure]:
             "bytes given to disks by our command",
             [float(spent.written) for spent in ours],
             0,
-            results.megabytes,
+            results.octets,
         ),
     ]
     asked = {name: programs.run(words).out for name, words in VERSIONS.items()}
@@ -98,3 +113,41 @@ def measure(bed: Bed) -> list[Figure]:
         for name, spent in theirs.items()
     ]
     return figures
+
+
+class _Nothing:
+    """A store and an upload in one that forget what they are given."""
+
+    def upload(self, _name: str) -> "_Nothing":
+        return self
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+    def finish(self) -> int:
+        return 0
+
+    def abandon(self) -> None:
+        pass
+
+
+def _alone(bed: Bed) -> float:
+    """Bytes a second of processor time: counted, hashed, compressed, encrypted, nothing beside."""
+    wiki = bed.site.wiki
+    server = Server(wiki.loaded())
+    words = arguments(wiki.loaded().need_database(), binary_log=True)
+    chunks: list[bytes] = []
+    with server.dumping(words) as dumping:
+        while len(chunks) * CHUNK < SAMPLE and (chunk := dumping.read(CHUNK)):
+            chunks.append(chunk)
+    scanner = Scanner(lambda schema: schema)
+    nowhere: Any = _Nothing()
+    began = time.process_time()
+
+    def pass_on() -> Iterator[bytes]:
+        for chunk in chunks:
+            scanner.feed(chunk)
+            yield chunk
+
+    facts = stream.write(nowhere, "nothing", pass_on(), keyring.recipients(wiki.loaded()))
+    return facts.plain_bytes / (time.process_time() - began)

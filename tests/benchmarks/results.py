@@ -103,6 +103,11 @@ def megabytes(value: float) -> str:
     return f"{value / 1e6:.1f} MB"
 
 
+def octets(value: float) -> str:
+    """Bytes that should be few: 4096 B."""
+    return f"{value:.0f} B"
+
+
 def mebibytes(value: float) -> str:
     """Bytes in MiB (2^20), as memory is counted."""
     return f"{value / 2**20:.0f} MiB"
