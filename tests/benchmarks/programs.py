@@ -110,11 +110,13 @@ class Programs:
         return self.run(["bash", "-e", "-o", "pipefail", "-c", script], env=env)
 
 
-def held_by(spent: Spent, *, but: str) -> list[int]:
-    """Most bytes that each other process held."""
-    return [size for process, size in spent.resident.items() if not process.startswith(but)]
+def largest(spent: Spent, name: str, *, others: bool = False) -> int:
+    """Most bytes that one process held whose name begins so, or (`others`) does not.
 
-
-def hold(spent: Spent, name: str) -> int:
-    """Most bytes that processes whose name begins so held together."""
-    return sum(size for process, size in spent.resident.items() if process.startswith(name))
+    Not their sum: a process that is about to become another program shares its parent's memory,
+    and programs that ran one after the other never held theirs at once.
+    """
+    return max(
+        (size for process, size in spent.resident.items() if process.startswith(name) != others),
+        default=0,
+    )

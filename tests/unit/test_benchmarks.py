@@ -15,7 +15,7 @@ from tests.benchmarks import __main__ as benchmarks
 from tests.benchmarks import daily, engine, results
 from tests.benchmarks.bed import Bed, identity
 from tests.benchmarks.content import SIZES, Content
-from tests.benchmarks.programs import Programs, Spent, held_by, hold
+from tests.benchmarks.programs import Programs, Spent, largest
 
 from xwiki_stack import bench, cluster, proc, steps, up
 from xwiki_stack.backup.config import Retention
@@ -167,12 +167,20 @@ def test_a_program_is_measured_with_its_children(programs: Programs, tmp_path: P
     assert spent.code == 0
     assert spent.out == "yes\nend"
     assert spent.at("yes") + 0.5 < spent.at("end") <= spent.seconds
-    assert hold(spent, "python") > 80_000_000
-    assert max(held_by(spent, but="python")) < 20_000_000
+    assert largest(spent, "python") > 80_000_000
+    assert largest(spent, "python", others=True) < 20_000_000
     # What a short-lived program gave to the disk its parent's account takes when it has ended.
     assert (tmp_path / "written").stat().st_size == 8 * 2**20
     with pytest.raises(StackError, match="never said 'nothing'"):
         spent.at("nothing")
+
+
+def test_memory_is_that_of_one_process() -> None:
+    held = {"xwiki-stack 7": 100, "xwiki-stack 8": 90, "mysqldump 9": 30, "mysql 10": 40}
+    spent = Spent(0, 1.0, held)
+    assert largest(spent, "xwiki-stack") == 100
+    assert largest(spent, "xwiki-stack", others=True) == 40
+    assert largest(spent, "nothing") == 0
 
 
 def test_bytes_given_to_disks_are_noticed(programs: Programs, tmp_path: Path) -> None:
