@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import yaml
 
-from xwiki_stack import bench, cluster, proc, repo, steps
+from xwiki_stack import cluster, figures, proc, repo, steps
 from xwiki_stack.errors import StackError
 
 TABLE = repo.ROOT / "tests" / "backups" / "faults.yaml"
@@ -92,7 +92,7 @@ def prove(*, emit: Emit) -> Results:
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
     # Of the beginning: whoever works on meanwhile changes nothing of what is tried.
-    origin = bench._commit(), bench._machine(), datetime.now(UTC).date().isoformat()
+    origin = figures.commit(RESULTS, PAGE), figures.machine(), datetime.now(UTC).date().isoformat()
     # This family of reports has room for properties of a test.
     words = ["-m", "fault", f"--junitxml={report}", "--override-ini=junit_family=xunit1"]
     argv = [sys.executable, "-m", "pytest", *words]

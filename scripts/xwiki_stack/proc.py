@@ -174,9 +174,15 @@ class Flow:
         return self._child.pid
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes of its output, as soon as there are any; b"" at its end."""
-        pipe = self._child.stdout
-        return os.read(pipe.fileno(), size) if pipe else b""
+        """The next `size` bytes of its output; fewer only at its end, and b"" after it.
+
+        Programs write pieces of 4 KiB; to hand on each by itself costs more than what is in it.
+        """
+        pipe, pieces, left = self._child.stdout, list[bytes](), size
+        while pipe and left and (piece := os.read(pipe.fileno(), left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
     def write(self, data: bytes) -> None:
         """Give it bytes. Raises CommandFailed when it has ended."""

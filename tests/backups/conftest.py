@@ -2,19 +2,18 @@
 
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.backups import mysql
 from tests.backups.live import Live, begin
 from tests.backups.s3 import S3, Rclone, served
-from tests.backups.wiki import Server, Wiki, take_programs
+from tests.backups.wiki import Server, Wiki
 from tests.contract.conftest import host, mysql_image, standin, xwiki_image
 from tests.contract.containers import Host
-from xwiki_stack import proc
 from xwiki_stack.backup import site
 
 __all__ = ["host", "mysql_image", "standin", "xwiki_image"]
@@ -25,43 +24,7 @@ def server(
     host: Host, mysql_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A real MySQL with a binary log, reached on a port of 127.0.0.1."""
-    yield start_server(host, mysql_image, "backups", tmp_path_factory.mktemp("client"))
-
-
-def start_server(host: Host, image: str, name: str, folder: Path) -> Server:
-    """A real MySQL; its client programs go into the folder."""
-    password = secrets.token_hex(12)
-    container = host.start(
-        name,
-        image,
-        "--character-set-server=utf8mb4",
-        "--collation-server=utf8mb4_bin",
-        "--gtid-mode=ON",
-        "--enforce-gtid-consistency=ON",
-        "--log-bin=binlog",
-        "--server-id=1",
-        "--skip-mysqlx",
-        "--skip-performance-schema",
-        "--innodb-flush-log-at-trx-commit=2",
-        "--sync-binlog=0",
-        "--secure-file-priv=NULL",
-        env={"MYSQL_ROOT_PASSWORD": password},
-        options=["--tmpfs", "/var/run/mysqld:mode=1777", "--publish", "127.0.0.1::3306"],
-    )
-    asked = proc.run(container.engine.docker("port", container.name, "3306/tcp")).out
-    programs = take_programs(host, image, folder)
-    made = Server(container, password, int(asked.split()[0].rpartition(":")[2]), programs)
-    deadline = time.monotonic() + 180
-    while True:
-        try:
-            # Over TCP, where the entrypoint's first server does not listen.
-            made.sql("SELECT 1")
-            break
-        except proc.CommandFailed:
-            late = time.monotonic() > deadline or not container.state()["Running"]
-            assert not late, container.logs()[-3000:]
-            time.sleep(0.3)
-    return made
+    yield mysql.start(host, mysql_image, tmp_path_factory.mktemp("client"), *mysql.QUICK)
 
 
 @pytest.fixture(scope="package")

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.backups.conftest import start_server
+from tests.backups.mysql import QUICK as AT_ONCE
+from tests.backups.mysql import start
 from tests.backups.s3 import S3
 from tests.backups.test_damage import overwrite
 from tests.backups.test_sets import silent
@@ -182,7 +183,7 @@ def servers(
     host: Host, server: Server, mysql_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Server]:
     """That of the living wiki, and the one that drills restore into."""
-    second = start_server(host, mysql_image, "beside", tmp_path_factory.mktemp("client"))
+    second = start(host, mysql_image, tmp_path_factory.mktemp("client"), *AT_ONCE, name="beside")
     return {"here": server, "beside": second}
 
 
@@ -197,7 +198,7 @@ def living(
     """A wiki with a first page, an attachment and a canary."""
     folder, schema = tmp_path_factory.mktemp("drill"), f"wiki_{secrets.token_hex(4)}"
     wiki = Wiki(servers["here"], s3, folder / "wiki", schema)
-    wiki.create(tables=False)
+    wiki.create_schema()
     here, beside = (
         Place(host, standin, server, folder / name, schema) for name, server in servers.items()
     )

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.backups.amounts import AWAY
+from tests.backups.processes import resident
 from tests.backups.proxy import TRICKLE, Answer, Fault, Request, always, away, proxy
 from tests.backups.s3 import S3, served
 from tests.backups.test_failures import (
@@ -28,7 +29,7 @@ from tests.backups.test_failures import (
     unharmed,
 )
 from tests.backups.test_sets import later, run, silent
-from tests.backups.test_survival import LIMIT, resident
+from tests.backups.test_survival import LIMIT
 from tests.backups.wiki import Wiki, command
 from tests.e2e.patience import eventually
 from xwiki_stack import proc

@@ -1,6 +1,5 @@
 """Runs that are killed, many rows, files that move: no half set, no memory, nothing silent."""
 
-import contextlib
 import os
 import random
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.backups.amounts import KILLS
+from tests.backups.processes import resident
 from tests.backups.test_failures import stored, unharmed
 from tests.backups.test_sets import later, run, silent
 from tests.backups.wiki import Wiki
@@ -99,18 +99,6 @@ def test_memory_stays_bounded_whatever_the_size(wiki: Wiki) -> None:
         out = child.communicate()[0].decode()
         assert child.returncode == 0, out
         assert max(peaks.values()) <= LIMIT, peaks
-
-
-def resident(pid: int) -> dict[str, int]:
-    """Most bytes of memory that a process and its children ever held, by name."""
-    found = {}
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    with contextlib.suppress(OSError, KeyError):
-        for number in [str(pid), *children.read_text().split()]:
-            lines = Path(f"/proc/{number}/status").read_text().splitlines()
-            told = dict(line.split(":", 1) for line in lines)
-            found[told["Name"].strip()] = int(told["VmHWM"].split()[0]) * 1024
-    return found
 
 
 def test_a_file_that_changes_while_it_is_read_is_read_again(

@@ -69,17 +69,17 @@ class Server:
     password: str
     port: int
     programs: Path
+    address: str = "127.0.0.1"
 
-    def sql(self, text: str, schema: str = "") -> list[str]:
+    def sql(self, text: str, schema: str = "", *, seconds: float = 120) -> list[str]:
         """Run statements as root, by its own client; give the lines they say."""
-        options = (
-            f"[client]\nhost=127.0.0.1\nport={self.port}\nuser=root\npassword={self.password}\n"
-        )
+        where = f"host={self.address}\nport={self.port}"
+        options = f"[client]\n{where}\nuser=root\npassword={self.password}\n"
         argv: list[str | Path] = [
                 self.programs / "mysql", f"--defaults-file={proc.HANDED}", "--batch",
                 "--skip-column-names", "--binary-mode", "--default-character-set=utf8mb4",
                 *([schema] if schema else [])]  # fmt: skip
-        said = proc.run(argv, stdin=text, handed=options, timeout=120).out
+        said = proc.run(argv, stdin=text, handed=options, timeout=seconds).out
         return said.splitlines()
 
 
@@ -178,18 +178,19 @@ class Wiki:
         """Ids of the sets that exist."""
         return [key.split("/")[2] for key in self.keys("sets/") if key.endswith("/manifest.json")]
 
-    def create(self, grants: Mapping[str, str] | None = None, *, tables: bool = True) -> None:
-        """The schema, its tables, and the backup account with the chart's grants.
+    def create(self, grants: Mapping[str, str] | None = None) -> None:
+        """The schema, its tables, and the backup account with the chart's grants."""
+        self.create_schema(grants)
+        self.server.sql(TABLES + ROUTINES, self.schema)
 
-        tables: not where a wiki that runs makes its own.
-        """
+    def create_schema(self, grants: Mapping[str, str] | None = None) -> None:
+        """An empty schema, and the backup account with the chart's grants."""
         given = {"*.*": GLOBAL, f"`{self.schema}`.*": PER_SCHEMA} if grants is None else grants
         lines = [f"CREATE DATABASE `{self.schema}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;",
                  f"CREATE USER IF NOT EXISTS {self.user} IDENTIFIED BY"
                  f" '{self.passwords['backup']}';"]  # fmt: skip
         lines += [f"GRANT {rights} ON {scope} TO {self.user};" for scope, rights in given.items()]
         self.server.sql("\n".join(lines))
-        self.server.sql(TABLES + ROUTINES if tables else "", self.schema)
 
     def fill(self, pages: int = 5, rows: int = 60, seed: int = 1) -> None:
         """Pages with an attachment each, nasty rows, and the other files of a permanent folder."""
@@ -260,7 +261,7 @@ class Wiki:
                      "identityFiles": [self._path("opener")],
                      "signingKeyFile": self._path("signing"),
                      "trusted": [signature.public_of(self.signing)]},
-            "database": {"host": "127.0.0.1", "port": self.server.port,
+            "database": {"host": self.server.address, "port": self.server.port,
                          "user": "root" if account == "root" else self.user,
                          "passwordFile": self._path(account), "schemas": [self.schema],
                          "programs": str(self.server.programs)},

@@ -268,6 +268,13 @@ def test_a_flow_gives_bytes_and_the_end_tells_of_failure() -> None:
     assert got == b"abc"
 
 
+def test_a_flow_gives_whole_blocks_however_small_the_pieces_are() -> None:
+    pieces = "for _ in 1 2 3 4 5; do printf abc; sleep 0.02; done"
+    with proc.flow(["sh", "-c", pieces]) as flow:
+        assert [flow.read(6) for _ in range(4)] == [b"abcabc", b"abcabc", b"abc", b""]
+        flow.end()
+
+
 def test_a_flow_takes_bytes_and_notices_a_reader_that_left(tmp_path: Path) -> None:
     target = tmp_path / "got"
     with proc.flow(["sh", "-c", f"cat > {target}"], into=True) as flow:
