@@ -74,9 +74,9 @@ class Story:
         assert status.get("succeeded"), log.out + log.err
         return log.out
 
-    def runbook(self, name: str, **backups: Any) -> Runbook:
-        """A page, with the variables that an operator edits."""
-        own = self.desk.variables(self.values(**backups), PAGE)
+    def runbook(self, name: str, page: str = PAGE) -> Runbook:
+        """A runbook, with the variables that an operator edits."""
+        own = self.desk.variables(self.values(), page)
         env = {**cluster.environment(self.bed.name), **own}
         return Runbook(FOLDER / name, demo.with_command(env))
 

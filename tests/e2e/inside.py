@@ -28,11 +28,10 @@ class Inside:
         """The HTTP status of a page."""
         return self.run(f"{LOGIN} {STATUS} {SPACES}/{space}/pages/{page}")
 
-    def write(self, page: str) -> str:
+    def write(self, page: str, content: str = "c") -> str:
         """Put a page; the HTTP status."""
-        body = (
-            f"<page xmlns='http://www.xwiki.org'><title>{page}</title><content>c</content></page>"
-        )
+        told = f"<title>{page}</title><content>{content}</content>"
+        body = f"<page xmlns='http://www.xwiki.org'>{told}</page>"
         header = "-H 'Content-Type: application/xml'"
         return self.run(f'{LOGIN} {STATUS} -X PUT {header} --data-binary "{body}" {REST}/{page}')
 
