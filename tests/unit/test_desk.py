@@ -12,7 +12,17 @@ from xwiki_stack.backup.config import load
 from xwiki_stack.cluster.objectstore import ObjectStore
 from xwiki_stack.desk import BACKUPS, HOLDERS, Desk
 
-ROLES = {"writer": "site", "verifier": "verify", "prune": "prune", "recovery": "restore"}
+ROLES = {
+    "writer": ("CronJob", "site"),
+    "verifier": ("CronJob", "verify"),
+    "prune": ("CronJob", "prune"),
+    "drill": ("CronJob", "drill"),
+    "exporter": ("Deployment", "exporter"),
+    "recovery": ("CronJob", "restore"),
+}
+"""Who mounts the Secret of each holder."""
+
+ALL = {"drill": {"enabled": True}, "metrics": {"enabled": True}}
 
 
 @pytest.fixture
@@ -20,10 +30,10 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path / "desk", ObjectStore(tmp_path / "store", port=1), "story", "there")
 
 
-def mounted(desk: Desk, role: str) -> dict[str, set[str]]:
+def mounted(desk: Desk, kind: str, role: str) -> dict[str, set[str]]:
     """Secrets of backups that the chart's pod of a role mounts, by name, with their keys."""
-    objects = environments.chart("backups", desk.values()["backups"])
-    spec = policy.pod_of(environments.only(objects, "CronJob", f"-{role}"))["spec"]
+    objects = environments.chart("backups", {**desk.values()["backups"], **ALL})
+    spec = policy.pod_of(environments.only(objects, kind, f"-{role}"))["spec"]
     found = [v["secret"] for v in spec["volumes"] if "secret" in v]
     return {
         secret["secretName"]: {item["key"] for item in secret["items"]}
@@ -35,7 +45,7 @@ def mounted(desk: Desk, role: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_the_secrets_are_those_that_the_chart_reads(desk: Desk, holder: str) -> None:
     made = desk.secret(holder)
-    assert mounted(desk, ROLES[holder]) == {made["metadata"]["name"]: set(made["data"])}
+    assert mounted(desk, *ROLES[holder]) == {made["metadata"]["name"]: set(made["data"])}
 
 
 def test_keys_are_private_and_stay_what_they_are(desk: Desk) -> None:
