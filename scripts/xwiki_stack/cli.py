@@ -189,7 +189,11 @@ def _faults(_arguments: argparse.Namespace) -> int:
 
 
 def _bench_backups(arguments: argparse.Namespace) -> int:
-    return bench.backups(arguments.parts, arguments.size, emit=print, ask=_asker(arguments))
+    code = bench.backups(arguments.parts, arguments.size, emit=print, ask=_asker(arguments))
+    # Damage is found or it is not, whatever the size: a trial of the code alone does without.
+    if code or arguments.parts or arguments.size != "full":
+        return code
+    return _faults(arguments)
 
 
 def _asker(arguments: argparse.Namespace, *, unattended: bool = True) -> Callable[[str], bool]:
@@ -344,7 +348,7 @@ def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
         "Measure backups against their peers, and write docs/benchmarks-backups.md",
         "A real MySQL, a real S3 server, the stand-in of XWiki; peers are installed from Debian.\n"
         "Full size takes up to 40 minutes on two quiet cores and 25 GB of disk. A part that is\n"
-        "finished is written at once.",
+        "finished is written at once. Without PARTS the 28 faults follow, with every cut and flip.",
     )
     _add_yes(command)
     command.add_argument(
