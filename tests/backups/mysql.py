@@ -27,11 +27,14 @@ QUICK = (
 )
 """Nothing of a test need outlive a power cut."""
 
+NAME = "backups"
+"""By which other containers of the network reach the first one."""
+
 START_SECONDS = 180
 
 
 def start(
-    host: Host, image: str, folder: Path, *words: str, name: str = "backups", near: bool = False
+    host: Host, image: str, folder: Path, *words: str, name: str = NAME, near: bool = False
 ) -> Server:
     """Start a server with further words of mysqld; its client programs are put into the folder.
 

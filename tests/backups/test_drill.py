@@ -422,7 +422,8 @@ def test_a_set_of_another_environment_from_before_canaries_may_lack_one(living: 
     tomorrow = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}"
     # By another environment, which says whose sets it tries.
     own = {"marker": str(living.marker), "canarySince": tomorrow, "source": "staging"}
-    said = living.drill("drill", made, drill=own, environment="rehearsal")
+    home: dict[str, Any] = {"environment": "rehearsal", "host": "rehearsal.example.org"}
+    said = living.drill("drill", made, drill=own, **home)
     assert said.code == 0, said.err
     assert living.records()[-1].facts["green"] == [
         name for name in GREEN if name != "canary-attachment"

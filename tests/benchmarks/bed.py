@@ -32,9 +32,6 @@ from xwiki_stack.backup.store import Store
 from xwiki_stack.cluster import engine
 from xwiki_stack.cluster.objectstore import BUCKET
 
-DATABASE = "figures"
-"""By which the wiki reaches the server."""
-
 SERVER = (
     "--innodb-flush-log-at-trx-commit=1",
     "--sync-binlog=1",
@@ -99,7 +96,7 @@ class Bed:
         """A MySQL server set as the chart sets its own."""
         image = image_under_test(self.host, "mysql", os.environ.get("MYSQL_IMAGE"))
         near = sys.platform == "linux"
-        return mysql.start(self.host, image, self.new("client"), *SERVER, name=DATABASE, near=near)
+        return mysql.start(self.host, image, self.new("client"), *SERVER, near=near)
 
     @cached_property
     def s3(self) -> S3:
@@ -185,7 +182,7 @@ class Bed:
         container: Container = self.host.start(
             f"wiki-{self._wikis}",
             image,
-            env={**schema.environment, "DB_HOST": DATABASE, "JAVA_OPTS": HEAP},
+            env={**schema.environment, "DB_HOST": mysql.NAME, "JAVA_OPTS": HEAP},
             options=["--publish", "127.0.0.1::8080", "-v", f"{root}:{DATA}"],
         )
         try:
