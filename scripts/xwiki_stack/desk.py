@@ -80,7 +80,7 @@ class Desk:
         return signature.public_of(signature.private_key((self.keys / "signing-key").read_text()))
 
     def values(self) -> dict[str, Any]:
-        """The chart's values of backups into this store."""
+        """The charts' values of backups into this store, which is all that they reach outside."""
         store = {"endpoint": self.store.endpoint, "bucket": BUCKET, "prefix": self.environment}
         return {
             "backups": {
@@ -89,7 +89,11 @@ class Desk:
                 "purpose": "local",
                 "store": store,
                 "keys": {"recipients": [self.recipient], "trusted": [self.trusted]},
-            }
+            },
+            "netpol": {
+                "enabled": True,
+                "s3": {"port": self.store.port, "cidrs": [f"{self.store.address}/32"]},
+            },
         }
 
     def secret(self, holder: str) -> Manifest:

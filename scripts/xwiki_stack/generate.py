@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 from jinja2 import Environment as Jinja
@@ -260,9 +261,23 @@ def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
         "volume": sizing.drill_volume(sizing.volumes(environment, cluster)),
         "alerts": sizing.alerts(rpo, rto, drills),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
+        "port": _port(said["target"]["endpoint"], environment),
         "schedules": sizing.schedules(rpo),
         "retention": sizing.retention(int(said["target"]["retentionDays"]), rpo),
     }
+
+
+def _port(endpoint: str, environment: Environment) -> sizing.Derived:
+    """Port of an https endpoint. Raises IntentError where it is none."""
+    try:
+        port = urlsplit(endpoint).port
+    except ValueError as error:
+        raise IntentError(
+            f"{endpoint} has no port from 0 to 65535",
+            where=f"{repo.relative(environment.path)}: backups.target.endpoint",
+            next="write https://host or https://host:port",
+        ) from error
+    return sizing.Derived(str(port or 443), f"Port of {endpoint}" if port else "Port of https")
 
 
 def _source(environment: Environment) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Pretender:
     version: str = "17.10.13"
     asked: list[str] = field(default_factory=list)
     port: int = 0
+    """0: any, which stays the pretender's own."""
 
     @property
     def url(self) -> str:
@@ -70,7 +71,7 @@ def pretending(made: Pretender) -> Iterator[Pretender]:
         def handle_error(self, *_words: Any) -> None:
             pass
 
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", made.port), Handler)
     made.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 
 from tests.backups.wiki import GLOBAL, PER_SCHEMA, Wiki, command
 from xwiki_stack import proc
-from xwiki_stack.backup import site
+from xwiki_stack.backup import producer, site
+from xwiki_stack.backup.store import Store
 from xwiki_stack.errors import IncompleteError
 
 
@@ -201,6 +203,17 @@ def test_what_cannot_work_is_said_before_the_work(
     failed(wiki, code, words, **changes)
     assert time.monotonic() - began < 30
     assert wiki.keys("sets/") == []
+
+
+def test_a_new_pod_that_is_not_let_out_yet_is_no_failure(wiki: Wiki) -> None:
+    """Some network plugins refuse a pod until its rules have landed."""
+    wiki.s3.stop()
+    landed = threading.Timer(2, wiki.s3.start)
+    landed.start()
+    try:
+        producer.look(wiki.loaded(), Store(wiki.loaded()))
+    finally:
+        landed.join()
 
 
 @pytest.mark.fault(6)

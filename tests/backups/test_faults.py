@@ -107,7 +107,8 @@ def test_a_store_that_says_nothing_is_told_before_the_dump(
 ) -> None:
     if not ALL:
         # The sample waits for a word less long; the limit of 30 s is for the real patience.
-        monkeypatch.setattr(store, "HASTY", replace(store.HASTY, connect=2, silence=2))
+        soon = replace(store.HASTY, connect=2, silence=2, within=4)
+        monkeypatch.setattr(store, "HASTY", soon)
     flag = wiki.folder / "dumped"
     dumping = programs(wiki, f'touch {flag}; exec "$real" "$@"')
     with mute(answers=answers) as endpoint:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from tests.backups.test_sets import later, silent
 from tests.backups.wiki import Wiki, command, number_of
 from tests.backups.xars import pack, page, xar
 from tests.contract.wiki import archive
-from xwiki_stack.backup import evidence, keyring, lock, manifest, retention, site
+from xwiki_stack.backup import canary, evidence, keyring, lock, manifest, retention, site
 from xwiki_stack.backup import xar as engine
 from xwiki_stack.backup.store import Store
 from xwiki_stack.errors import (
@@ -133,6 +134,23 @@ def test_a_wrong_password_is_no_guests_backup(live: Live) -> None:
 def test_who_is_no_admin_is_told_so_before_anything_is_written(live: Live) -> None:
     refused(live.kept, RefusedError, "given text/html instead of an archive",
             **live.user("Alice", "Alice7password"))  # fmt: skip
+
+
+def test_a_canary_whose_new_pod_is_not_let_out_yet_awaits_the_wiki(wiki: Wiki) -> None:
+    """Some network plugins refuse a pod until its rules have landed."""
+    pretender = answers(b"")
+    with pretending(pretender):
+        wiki.changes["web"] = {
+            "url": pretender.url,
+            "passwordFile": str(wiki.folder / "keys" / "root"),
+        }
+    with ExitStack() as stack:
+        landed = threading.Timer(2, lambda: stack.enter_context(pretending(pretender)))
+        landed.start()
+        # It takes no page; but it answers.
+        with pytest.raises(MachineError, match="is answered with 501"):
+            canary.write(wiki.loaded())
+        landed.join()
 
 
 @pytest.mark.usefixtures("standin")

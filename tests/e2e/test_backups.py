@@ -6,6 +6,7 @@ text of docs/runbooks.
 
 import pytest
 
+from tests.e2e import flows
 from tests.e2e.backups import Story, s3, story
 from tests.e2e.conftest import Bed
 from tests.e2e.inside import LOGIN, REST, Inside
@@ -37,6 +38,7 @@ def test_page_and_attachment_come_back_after_namespace_and_volumes_are_gone(stor
 
     assert "\nset " in story.run("site")
     assert "  intact  " in story.run("verify")
+    flows.prove(story, "verify", {"dns", "s3"})
     told = f'xwiki_stack_backup_sets{{environment="{desk.environment}",kind="site"}}'
     eventually(lambda: scraped(bed, story.namespace)[told] == 1, seconds=60)
     story.destroy()

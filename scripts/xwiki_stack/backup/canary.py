@@ -56,6 +56,7 @@ class Canary:
 def write(config: Config) -> Canary:
     """Put a new canary into the running wiki, and read it back. Raises StackError."""
     web = Web(config)
+    web.awaited()
     before = _there(web)
     content = secrets.token_bytes(SIZE)
     turn = ATTACHMENTS[before is not None and before.attachment == ATTACHMENTS[0]]

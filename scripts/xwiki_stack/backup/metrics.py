@@ -84,7 +84,8 @@ class _Remembering(Store):
     """A store that asks once for what has not changed: manifests and records never do."""
 
     def __init__(self, config: Config) -> None:
-        super().__init__(config, HASTY)
+        # Not as patient as a run: the next reading is the next try.
+        super().__init__(config, replace(HASTY, attempts=2))
         self._etags: dict[str, str] = {}
         self._known: dict[str, tuple[str, bytes]] = {}
 

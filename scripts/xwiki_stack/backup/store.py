@@ -7,11 +7,13 @@ to do. The SDK's own retries are off, so that what happens is what stands here.
 
 import contextlib
 import hashlib
+import math
 import mmap
 import os
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -87,18 +89,23 @@ HELD = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a call is tried: attempts, and seconds for connecting and for silence."""
+    """How long a call is tried: attempts, and seconds for connecting and for silence.
+
+    within: seconds after which no other attempt begins.
+    """
 
     attempts: int
     connect: float
     silence: float
+    within: float = math.inf
 
 
 STEADY = Patience(attempts=8, connect=10, silence=60)
 """Outlives a store that is away for 20 s: waits of 0.5, 1, 2, 4, 8, 16, 20 s between attempts."""
 
-HASTY = Patience(attempts=2, connect=4, silence=8)
-"""For looking before the work begins: an answer within 30 s whatever the store does."""
+HASTY = Patience(attempts=5, connect=4, silence=8, within=16)
+"""For looking before the work begins: an answer within 30 s whatever the store does. A refusal is
+borne for 7 s: the rules that let a new pod out may land after it has begun."""
 
 
 class Absent(StoreError):  # noqa: N818 - it reads as what happened
@@ -366,11 +373,13 @@ class Store:
         )
 
     def _patiently(self, operation: str, name: str, call: Callable[[], Any]) -> Any:
+        until = time.monotonic() + self._patience.within
         for attempt in range(1, self._patience.attempts + 1):
             try:
                 return call()
             except (ClientError, BotoCoreError, OSError) as said:
-                if attempt == self._patience.attempts or not _may_pass(said):
+                last = attempt == self._patience.attempts or time.monotonic() > until
+                if last or not _may_pass(said):
                     raise self._error(operation, name, said) from said
             self._wait(attempt)
         raise AssertionError("the last attempt returns or raises")

@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 
 import requests
 
+from xwiki_stack import proc
 from xwiki_stack.backup.config import Config, secret
 from xwiki_stack.errors import MachineError, RefusedError
 
@@ -87,6 +88,16 @@ class Web:
         """XWiki's version, e.g. 17.10.13."""
         found = self._xml("/rest").find(f"{NAMESPACE}version")
         return found.text or "" if found is not None else ""
+
+    def awaited(self) -> None:
+        """Bear for 7 s that nothing answers: the rules that let a new pod out may land late."""
+        for seconds in (0.5, 1, 2, 4):
+            try:
+                self.version()
+            except MachineError:
+                proc.pause(seconds)
+            else:
+                return
 
     @contextlib.contextmanager
     def export(self, pages: str = "") -> Iterator[Iterator[bytes]]:
