@@ -203,6 +203,8 @@ class Small(S3):
 
     @property
     def objects(self) -> Path:
+        if not self.pid_file.exists():
+            return super().objects
         pid = self.pid_file.read_text().split()[0]
         return Path(f"/proc/{pid}/root{super().objects}")
 
@@ -213,7 +215,7 @@ def test_a_store_whose_disk_is_full_ends_the_run_and_prunes_nothing(
 ) -> None:
     folder = tmp_path_factory.mktemp("small")
     (folder / "data").mkdir()
-    script = 'mount -t tmpfs -o size=24m none "$0" && mkdir "$0/sets" && exec "$@"'
+    script = 'mount -t tmpfs -o size=24m none "$0" && mkdir -p "$0/sets" && exec "$@"'
     own = ("unshare", "--map-root-user", "--mount", "sh", "-c", script, folder / "data")
     with served(Small(folder, before=own)) as small:
         wiki = make(s3=small)

@@ -106,7 +106,7 @@ def test_a_signing_key_that_does_not_fit_ends_prune_before_anything_goes(wiki: W
 def test_how_a_drill_ended_is_known_for_longer_than_its_set(wiki: Wiki) -> None:
     first = run(wiki)
     known = wiki.loaded(retention=FEW)
-    drill = evidence.Record(first.manifest.id, first.sha256, evidence.DRILL, True,
+    drill = evidence.Record(first.manifest.id, first.sha256, evidence.DRILL, False,
                             first.manifest.snapshot, 1, 1, "tried")  # fmt: skip
     evidence.write(Store(known), drill, keyring.signing(known))
     assert command(wiki, "verify").code == 0

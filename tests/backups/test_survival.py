@@ -17,7 +17,8 @@ from tests.backups.test_failures import stored, unharmed
 from tests.backups.test_sets import later, run, silent
 from tests.backups.wiki import Wiki
 from tests.e2e.patience import eventually
-from xwiki_stack.backup import keyring, restore, site, verify
+from xwiki_stack import proc
+from xwiki_stack.backup import keyring, lock, restore, site, verify
 from xwiki_stack.backup.store import Store
 
 LIMIT = 150 * 2**20
@@ -141,3 +142,20 @@ def test_counts_of_nasty_rows_are_those_of_the_server(wiki: Wiki) -> None:
     for table, rows in made.tables.items():
         assert wiki.server.sql(f"SELECT COUNT(*) FROM {table}") == [str(rows)]
     assert made.tables[f"{wiki.schema}.nasty"] == 460
+
+
+def test_a_lock_whose_answer_never_came_is_given_back(
+    wiki: Wiki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(wiki.loaded())
+
+    def act(name: str, content: bytes) -> str:
+        Store.put_new(store, name, content)
+        raise proc.Interrupted
+
+    monkeypatch.setattr(store, "put_new", act)
+    with pytest.raises(proc.Interrupted), lock.hold(store, "site", minutes=30):
+        pass
+    monkeypatch.undo()
+    with lock.hold(store, "site", minutes=30):
+        assert wiki.keys("locks/") == ["locks/site.json"]

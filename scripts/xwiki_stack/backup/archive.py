@@ -11,22 +11,16 @@ have `web` and `name`. Pages are XML 1.1, for the sake of references to control 
 """
 
 import hashlib
+import importlib
 import re
 import struct
 import zlib
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 from xml.parsers import expat
-
-from stream_unzip import (
-    IntegrityError,
-    TruncatedDataError,
-    UncompressError,
-    UnexpectedSignatureError,
-    UnzipError,
-    stream_unzip,
-)
 
 from xwiki_stack.errors import DamagedError
 
@@ -144,7 +138,7 @@ def unzipped(blocks: Iterable[bytes], where: str) -> Iterator[tuple[str, Iterato
     """
     end, passed = _End(), list[_Entry]()
     try:
-        for raw, _, pieces in stream_unzip(end.watched(blocks)):
+        for raw, _, pieces in _library().stream_unzip(end.watched(blocks)):
             end.settle()
             entry = _Entry(raw)
             passed.append(entry)
@@ -152,7 +146,7 @@ def unzipped(blocks: Iterable[bytes], where: str) -> Iterator[tuple[str, Iterato
             yield entry.name, content
             for _ in content:
                 pass
-    except UnzipError as error:
+    except _library().UnzipError as error:
         raise _unzip_failure(error, "", where) from error
     _match(end.directory(where), passed, where)
 
@@ -186,7 +180,7 @@ class _Entry:
                 self.size += len(piece)
                 self.crc = zlib.crc32(piece, self.crc)
                 yield piece
-        except UnzipError as error:
+        except _library().UnzipError as error:
             raise _unzip_failure(error, self.name, where) from error
 
 
@@ -273,12 +267,19 @@ def _match(directory: list[tuple[bytes, int, int]], passed: list[_Entry], where:
         )
 
 
-def _unzip_failure(error: UnzipError, entry: str, where: str) -> DamagedError:
-    if isinstance(error, TruncatedDataError):
+@cache
+def _library() -> Any:
+    """stream_unzip, loaded when an archive comes: whoever has none does without its 9 MiB."""
+    return importlib.import_module("stream_unzip")
+
+
+def _unzip_failure(error: Exception, entry: str, where: str) -> DamagedError:
+    known = _library()
+    if isinstance(error, known.TruncatedDataError):
         words = f"ends in the middle{f' of {entry}' if entry else ''}"
-    elif isinstance(error, (IntegrityError, UncompressError)):
+    elif isinstance(error, (known.IntegrityError, known.UncompressError)):
         words = f"has other bytes in {entry} than it has a checksum of"
-    elif isinstance(error, UnexpectedSignatureError):
+    elif isinstance(error, known.UnexpectedSignatureError):
         words = f"is no ZIP{f' after {entry}' if entry else ''}"
     else:
         words = f"is a ZIP of another sort than XWiki's ({type(error).__name__})"

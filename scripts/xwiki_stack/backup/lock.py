@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from xwiki_stack import proc
 from xwiki_stack.backup.store import Absent, Held, Store
 from xwiki_stack.errors import BusyError, StoreError
 
@@ -48,7 +49,12 @@ def hold(store: Store, name: str, minutes: int) -> Iterator[None]:
     Raises BusyError with who holds it and since when.
     """
     key = f"{FOLDER}{name}.json"
-    etag = _take(store, key, minutes)
+    content = _claim(minutes)
+    try:
+        etag = _take(store, key, content)
+    except proc.Interrupted:
+        _give_back(store, key, content)
+        raise
     try:
         yield
     finally:
@@ -57,14 +63,25 @@ def hold(store: Store, name: str, minutes: int) -> Iterator[None]:
             store.put(key, FREE, etag=etag)
 
 
-def _take(store: Store, key: str, minutes: int) -> str:
+def _claim(minutes: int) -> bytes:
     claim = {
         "state": "held",
         "by": socket.gethostname(),
         "run": secrets.token_hex(8),
         "minutes": minutes,
     }
-    content = json.dumps(claim, sort_keys=True).encode() + b"\n"
+    return json.dumps(claim, sort_keys=True).encode() + b"\n"
+
+
+def _give_back(store: Store, key: str, content: bytes) -> None:
+    """Release what the store may hold for us already, though its answer never came."""
+    with contextlib.suppress(StoreError):
+        now, etag = store.get_with_etag(key)
+        if now == content:
+            store.put(key, FREE, etag=etag)
+
+
+def _take(store: Store, key: str, content: bytes) -> str:
     try:
         return store.put_new(key, content)
     except Held:
