@@ -124,7 +124,7 @@ class Story:
     def sweep(self) -> None:
         """Take away what a demo left: this one, or one that was interrupted."""
         proc.end(self.forward.pid_file)
-        proc.end(self.folder / "store" / "pid")
+        ObjectStore(self.folder / "store").stop()
         destroy(self.kube, self.kubeconfig, NAMESPACE, LABEL)
         shutil.rmtree(self.folder, ignore_errors=True)
 

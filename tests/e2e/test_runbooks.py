@@ -29,7 +29,9 @@ def manifests() -> list[dict[str, Any]]:
 def longhorn(bed: Bed) -> Iterator[Bed]:
     """The cluster with Longhorn's kinds of objects and nothing that acts on them."""
     if not LONGHORN.is_dir():
-        pytest.skip(f"unproven: no CRDs of Longhorn in {LONGHORN}")
+        pytest.skip(
+            f"no CRDs of Longhorn in {LONGHORN}: it runs where shared lies beside the checkout"
+        )
     crds = ["--filename", str(LONGHORN)]
     bed.kubectl("apply", "--server-side", "--force-conflicts", *crds)
     for name in NAMESPACES:

@@ -138,12 +138,7 @@ def read_index(store: Store, artefact: Artefact, identities: Sequence[Any]) -> I
 
 def matches(facts: stream.Facts, artefact: Artefact) -> bool:
     """Whether what was read is what a manifest says of it."""
-    return (facts.plain_bytes, facts.plain_sha256, facts.stored_bytes, facts.stored_sha256) == (
-        artefact.plain_bytes,
-        artefact.plain_sha256,
-        artefact.stored_bytes,
-        artefact.stored_sha256,
-    )
+    return Artefact.of(artefact.key, facts) == artefact
 
 
 def _read_line(index: Index, line: bytes, where: str) -> None:
@@ -230,8 +225,7 @@ class Copy:
         self._drop_unused()
         key = key_of(SITE, set_id, "index.zst.age")
         facts = stream.write(self.store, key, self.index.lines(), recipients)
-        return Artefact(key, facts.plain_bytes, facts.plain_sha256, facts.stored_bytes,
-                        facts.stored_sha256)  # fmt: skip
+        return Artefact.of(key, facts)
 
     def _drop_unused(self) -> None:
         used = sorted({entry.pack for entry in self.index.entries.values() if entry.pack >= 0})

@@ -31,7 +31,7 @@ from xwiki_stack.backup import (
 from xwiki_stack.backup.config import Config, Database
 from xwiki_stack.backup.manifest import Artefact, Found, Site
 from xwiki_stack.backup.store import Store
-from xwiki_stack.backup.words import rate, size, stamp
+from xwiki_stack.backup.words import size, stamp
 from xwiki_stack.errors import IncompleteError, IntentError, RefusedError
 
 Emit = Callable[[str], None]
@@ -174,13 +174,8 @@ class _Work:
         facts = stream.write(
             self.store, key, reading.chunks(self.check), keyring.recipients(self.config)
         )
-        self.emit(
-            f"database: {size(facts.plain_bytes)} plain, {size(facts.stored_bytes)} stored,"
-            f" {len(reading.scanner.summary.tables)} tables,"
-            f" {rate(facts.plain_bytes, time.monotonic() - began)}"
-        )
-        return Artefact(key, facts.plain_bytes, facts.plain_sha256, facts.stored_bytes,
-                        facts.stored_sha256)  # fmt: skip
+        self.emit(site.dumped(facts, reading.scanner.summary, time.monotonic() - began))
+        return Artefact.of(key, facts)
 
     def _copy(self) -> files.Copy:
         for name in sorted(OVERRIDES):

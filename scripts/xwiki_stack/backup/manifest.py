@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from xwiki_stack.backup import signature
 from xwiki_stack.backup.store import Absent, Store
+from xwiki_stack.backup.stream import Facts
 from xwiki_stack.errors import DamagedError, IntentError
 
 SCHEMA = 1
@@ -40,6 +41,12 @@ class Artefact:
     plain_sha256: str
     stored_bytes: int
     stored_sha256: str
+
+    @classmethod
+    def of(cls, key: str, facts: Facts) -> Self:
+        """What lies there, by what was seen of it as it was written or read."""
+        return cls(key, facts.plain_bytes, facts.plain_sha256, facts.stored_bytes,
+                   facts.stored_sha256)  # fmt: skip
 
 
 @dataclass(frozen=True)

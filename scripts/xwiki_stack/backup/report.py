@@ -136,7 +136,9 @@ def _judged(
         problems.append(f"there is no {kind} set; next: {run}")
     lines.append((f"{kind} sets", f"{len(sets.sets)}"))
     for proof in (evidence.INTACT, evidence.OPENED):
-        last = next((item for item in reversed(sets.sets) if _held(records, proof, item)), None)
+        last = next(
+            (item for item in reversed(sets.sets) if evidence.holds(records, proof, item)), None
+        )
         words = f"{last.manifest.id}, {_age(now - last.manifest.time)} old" if last else "none"
         lines.append((f"newest {kind} {proof}", words))
         if sets.sets and not last:
@@ -202,11 +204,6 @@ def _detail(made: Manifest) -> list[tuple[str, Any]]:
     if isinstance(made, Xar):
         return xar.detail(made)
     return site.detail(made) if isinstance(made, Site) else []
-
-
-def _held(records: Sequence[evidence.Record], kind: str, item: Found[Manifest]) -> bool:
-    record = evidence.latest(records, kind, item.manifest.id, item.sha256)
-    return bool(record and record.held)
 
 
 def _word(records: Sequence[evidence.Record], kind: str, item: Found[Manifest]) -> str:

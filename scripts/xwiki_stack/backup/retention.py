@@ -81,7 +81,7 @@ def plan(
             f"the newest set {newest.manifest.id} is not proven intact",
             next="`xwiki-stack backup verify`, and look after what it says",
         )
-    opened = [item for item in sets if _holds(known, evidence.OPENED, item)]
+    opened = [item for item in sets if evidence.holds(known, evidence.OPENED, item)]
     if len(opened) < rules.opened:
         raise RefusedError(
             f"{len(opened)} sets are proven to open, {rules.opened} must be before one may go",
@@ -226,11 +226,6 @@ def _orphans(
                 keys.append(item.key)
                 total += item.size
     return keys, total
-
-
-def _holds(records: Sequence[evidence.Record], kind: str, item: Found[Manifest]) -> bool:
-    last = evidence.latest(records, kind, item.manifest.id, item.sha256)
-    return bool(last and last.held)
 
 
 def _last_drilled(

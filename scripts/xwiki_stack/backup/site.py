@@ -132,18 +132,8 @@ class _Producer(producer.Producer[Site]):
                 self.emit(f"{changed.what}: dumping again")
                 continue
             self.sent += facts.stored_bytes
-            self.emit(
-                f"database: {size(facts.plain_bytes)} plain, {size(facts.stored_bytes)} stored,"
-                f" {len(scanner.summary.tables)} tables,"
-                f" {rate(facts.plain_bytes, time.monotonic() - began)}"
-            )
-            return scanner.summary, Artefact(
-                key,
-                facts.plain_bytes,
-                facts.plain_sha256,
-                facts.stored_bytes,
-                facts.stored_sha256,
-            )
+            self.emit(dumped(facts, scanner.summary, time.monotonic() - began))
+            return scanner.summary, Artefact.of(key, facts)
         raise AssertionError("the last attempt returns or raises")
 
     def _copy(self, previous: Found[Site] | None) -> files.Copy:
@@ -221,6 +211,14 @@ class _Producer(producer.Producer[Site]):
                 " delete these attachments in the wiki",
             )
         self.emit(f"attachments: all {len(rows.rows)} rows of the dump have their file")
+
+
+def dumped(facts: stream.Facts, summary: dump.Summary, seconds: float) -> str:
+    """What an operator is told of a dump that is stored."""
+    return (
+        f"database: {size(facts.plain_bytes)} plain, {size(facts.stored_bytes)} stored,"
+        f" {len(summary.tables)} tables, {rate(facts.plain_bytes, seconds)}"
+    )
 
 
 def described(

@@ -96,8 +96,7 @@ class _Producer(producer.Producer[Xar]):
         self.sent += facts.stored_bytes
         export = Export(
             wiki=wiki,
-            archive=Artefact(key, facts.plain_bytes, facts.plain_sha256, facts.stored_bytes,
-                             facts.stored_sha256),
+            archive=Artefact.of(key, facts),
             pages=len(archive.originals),
             entries=len(archive.pages),
             attachments=archive.attachments,
