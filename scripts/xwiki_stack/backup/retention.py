@@ -231,7 +231,7 @@ def _orphans(
 def _last_drilled(
     sets: Sequence[Found[Manifest]], records: Sequence[evidence.Record]
 ) -> list[Found[Manifest]]:
-    """The set of the last drill that held: status names it, and an operator may want to look at it."""
+    """The set of the last drill that held: status names it, so it can still be looked at."""
     there = {item.manifest.id: item for item in sets}
     held = [
         there[record.set]
