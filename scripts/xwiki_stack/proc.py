@@ -414,10 +414,16 @@ def _stat(folder: Path) -> list[str]:
 
 
 def _group_lives(group: int) -> bool:
-    """Whether any process of a group runs: its leader may be gone, and a zombie does not count."""
+    """Whether any process of a group runs: its leader may be gone, and a zombie does not count.
+
+    Unless it has threads: only its first one has ended then, and the others hold its sockets yet.
+    """
     if PROCESSES.is_dir():
         every = (_stat(folder) for folder in PROCESSES.glob("[1-9]*"))
-        return any(fields[2] == str(group) and fields[0] != "Z" for fields in every)
+        return any(
+            fields[2] == str(group) and (fields[0] != "Z" or int(fields[17]) > 1)
+            for fields in every
+        )
     lines = (line.split() for line in _ps("-A", "-o", "pgid=,stat=").splitlines())
     return any(words[0] == str(group) and words[1][0] != "Z" for words in lines)
 

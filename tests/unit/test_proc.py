@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -150,6 +152,30 @@ def test_a_process_that_dies_while_it_is_looked_at_is_gone(
     for pid in (77, 78, 79):
         assert proc._born(pid) == ""
         assert not proc._group_lives(pid)
+
+
+HEADLESS = """
+import ctypes, socket, threading, time
+server = socket.create_server(("127.0.0.1", 0))
+open("port", "w").write(str(server.getsockname()[1]))
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="told by Linux' /proc alone")
+def test_a_process_whose_first_thread_has_ended_runs_while_others_do(tmp_path: Path) -> None:
+    pid_file = tmp_path / "daemon.pid"
+    argv = ["sh", "-c", f'cd {tmp_path} && exec "$0" -c "$1"', sys.executable, HEADLESS]
+    pid = proc.spawn(argv, log=tmp_path / "log", pid_file=pid_file)
+    try:
+        assert eventually(lambda: proc._stat(Path(f"/proc/{pid}"))[0] == "Z"), "it still leads"
+        # What it listened on is not free yet.
+        socket.create_connection(("127.0.0.1", int((tmp_path / "port").read_text()))).close()
+        assert proc._group_lives(pid)
+    finally:
+        os.killpg(pid, signal.SIGKILL)
+    assert eventually(lambda: not proc._group_lives(pid), 5)
 
 
 def test_a_program_that_cannot_be_started_is_one_line(tmp_path: Path) -> None:
