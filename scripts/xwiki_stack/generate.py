@@ -1,4 +1,4 @@
-"""Intent to values: one template per release, the reason beside each derived number.
+"""Intent to values and to the tree of Flux: one template each, the reason beside each number.
 
 The output is committed; `drift` says where it is not what the intent would give. The same input
 gives the same bytes.
@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import Environment as Jinja
-from jinja2 import FileSystemLoader, StrictUndefined
 
-from xwiki_stack import intent, repo, sizing
+from xwiki_stack import gitops, intent, repo, sizing, templates
 from xwiki_stack.errors import RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
 
+ROOT = repo.ROOT
+"""Where generated files go: the checkout."""
+
 GENERATED = repo.ROOT / "values" / "generated"
+MARK = "# Generated from "
+"""What a generated file among others begins with."""
+
 REFERENCE = repo.ROOT / "docs" / "reference" / "intent.md"
 SCHEMA = "xwiki"
 """Name of the main wiki's database and of the account that uses it."""
@@ -115,15 +119,8 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
     blame = f"{repo.relative(environment.path)}: resources"
     host_open = intent.is_undecided(environment.host)
     line = environment.mysql if environment.mysql != intent.UNDECIDED else "9.7"
-    jinja = Jinja(
-        loader=FileSystemLoader(repo.ROOT / "values" / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - YAML, not HTML
-    )
-    rendered = jinja.get_template("xwiki-stack.yaml.j2").render(
+    return templates.text(
+        "xwiki-stack.yaml.j2",
         env=environment,
         cluster=cluster,
         sizes=sizes,
@@ -154,9 +151,17 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
         ),
         backups=_backups(environment),
         no_backups=_NO_BACKUPS,
-        issuer=f"{cluster.issuer}-{'prod' if environment.purpose == 'prod' else 'staging'}",
+        issuer=gitops.issuer_of(cluster, environment),
     )
-    return "\n".join(line.rstrip() for line in rendered.splitlines()) + "\n"
+
+
+def cluster_files(cluster: Cluster, environments: Sequence[Environment]) -> list[Generated]:
+    """What Flux takes on a cluster: values of every release, and its tree.
+
+    environments: all that the cluster carries, undecided ones too: they are named and left out.
+    """
+    made = gitops.files(cluster, environments, ROOT / "flux")
+    return [Generated(ROOT / path, text) for path, text in made.items()]
 
 
 def reference() -> str:
@@ -224,6 +229,11 @@ def _wanted(names: Sequence[str] | None) -> tuple[list[Generated], list[str]]:
                 "`--preview` shows what the rest would give",
             )
     if names is None:
+        for name in intent.clusters():
+            carried = intent.environments_of(name)
+            # The cluster of `make up` is nobody's to reconcile.
+            if any(environment.purpose != "local" for environment in carried):
+                files += cluster_files(intent.load_cluster(name), carried)
         files.append(Generated(REFERENCE, reference()))
     return files, skipped
 
@@ -255,7 +265,10 @@ def _backups(environment: Environment) -> dict[str, Any]:
 
 def _stale(files: Sequence[Generated]) -> list[Path]:
     """Generated files that none of the wanted ones replaces."""
-    return sorted(set(GENERATED.glob("*/*.yaml")) - {item.path for item in files})
+    found = set(GENERATED.glob("*/*.yaml"))
+    # Beside hand-made ones: sealed Secrets, the releases themselves.
+    found |= {path for path in (ROOT / "flux").rglob("*.yaml") if _present(path).startswith(MARK)}
+    return sorted(found - {item.path for item in files})
 
 
 def _refuse_other_volumes(environment: Environment, cluster: Cluster, path: Path) -> None:

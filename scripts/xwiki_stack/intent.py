@@ -122,7 +122,18 @@ class Mistake:
 
 def environments() -> list[str]:
     """Names of all environments."""
-    return sorted(path.stem for path in (VALUES / "envs").glob("*.yaml"))
+    return _names(VALUES, "envs")
+
+
+def clusters() -> list[str]:
+    """Names of all clusters."""
+    return _names(VALUES, "clusters")
+
+
+def environments_of(cluster: str, values: Path = VALUES) -> list[Environment]:
+    """The intents that a cluster carries, by name."""
+    every = (load_environment(name, values) for name in _names(values, "envs"))
+    return [environment for environment in every if environment.cluster == cluster]
 
 
 def load_cluster(name: str, values: Path = VALUES) -> Cluster:
