@@ -38,7 +38,9 @@ def of(name: str) -> tuple[Cluster, list[Environment]]:
     decided = DATA / "decided"
     found = dataclasses.replace(intent.load_cluster("main", decided), **VARIANTS[name])
     (prod,) = intent.environments_of("main", decided)
-    return found, [prod, intent.load_environment("staging")]
+    staging = intent.load_environment("staging")
+    host = intent.host_of("staging", found)
+    return found, [prod, dataclasses.replace(staging, host=host, open_keys={})]
 
 
 @cache

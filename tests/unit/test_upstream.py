@@ -234,7 +234,9 @@ def test_every_value_has_a_reason_near_it(name: str) -> None:
         for block in re.split(r"\n(?=(?:#|\w))", "\n".join(lines[2:])):
             reasoned = re.search(r"^ *# .{8}", block, re.M)
             before = text.partition(f"\n{block}")[0].splitlines()
-            while re.match(r"\w+: ", before[-1]):  # short ones share what is said above the first
+            while re.match(
+                r"\w+:| +(enabled|replicas): ", before[-1]
+            ):  # short ones share what is said above the first
                 before.pop()
             above = before[-1].startswith("#")
             assert reasoned or above or not block.strip(), f"{path}: {block}"
