@@ -6,7 +6,6 @@ therefore looked up in its chart, in values.yaml and in values.schema.json where
 
 import difflib
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from jsonschema.validators import validator_for
 from referencing.exceptions import Unresolvable
 
 from xwiki_stack import cluster, intent, proc, repo
-from xwiki_stack.cluster.registry import Bed, wanted
+from xwiki_stack.cluster.registry import Bed, choose
 
 INFRA = repo.ROOT / "flux" / "infra"
 
@@ -136,10 +135,10 @@ def pins(infra: Path = INFRA) -> dict[str, Pin]:
 def chart(pin: Pin, *, pull: bool = True) -> Chart | None:
     """A chart from the cache, from its registry, or from beside the checkout; None: nowhere.
 
-    pull: whether to ask its registry; never in the offline bed.
+    pull: whether to ask its registry, where one answers at all.
     """
     kept = repo.cache() / "charts" / f"{pin.name}-{pin.version}" / pin.name
-    if not kept.is_dir() and pull and wanted(os.environ) is not Bed.OFFLINE:
+    if not kept.is_dir() and pull and choose() is Bed.REGISTRY:
         _pull(pin, kept.parent)
     if kept.is_dir():
         return _read(kept, f"the cache ({pin.version})", kept / "charts")
