@@ -83,8 +83,9 @@ def built(name: str) -> dict[str, tuple[Manifest, ...]]:
         for path, text in files(name).items():
             (top / path).parent.mkdir(parents=True, exist_ok=True)
             (top / path).write_text(text)
+        # What is written by hand is the same for every cluster, and built once from where it lies.
         own = {
-            part.name: top / part.path
+            part.name: (top if part.path in folders(name) else repo.ROOT) / part.path
             for part in parts(name).values()
             if part.source == gitops.SOURCE
         }
@@ -92,6 +93,12 @@ def built(name: str) -> dict[str, tuple[Manifest, ...]]:
         return {part: kustomized(path) for part, path in own.items()}
 
 
+def folders(name: str) -> set[str]:
+    """The folders of a cluster's generated files."""
+    return {str(Path(path).parent) for path in files(name)}
+
+
+@cache
 def kustomized(folder: Path) -> tuple[Manifest, ...]:
     """What kustomize makes of a folder, as Flux asks it: files may lie elsewhere in the tree."""
     words = ["kustomize", "--load-restrictor", "LoadRestrictionsNone"]

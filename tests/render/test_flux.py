@@ -1,7 +1,7 @@
 """The tree that Flux applies: it builds, fits its schemas, and nothing precedes what it needs.
 
-Nothing here asks an API server: rules of admission (CEL) and what the charts of others make of
-their values stay unproven here, and docs/testing.md says so.
+Nothing here asks an API server; tests/e2e/test_flux_admission.py does. What the charts of others
+make of their values stays unproven, and docs/testing.md says so.
 """
 
 import copy
@@ -244,6 +244,13 @@ def test_every_secret_that_is_named_is_in_the_list_and_the_other_way_round(name:
     listed = {(item.namespace, item.name) for item in gitops.secrets(clusters.of(name)[0])}
     assert named(name) == listed
     assert len(listed) >= (0 if name == "bare" else 2)
+
+
+def test_the_readme_lists_every_secret_with_its_keys() -> None:
+    rows = re.findall(r"^\| `([^`/]+)/([^`]+)` \| (.*?) \|", (FLUX / "README.md").read_text(), re.M)
+    told = {(home, name): tuple(re.findall(r"`([^`]+)`", keys)) for home, name, keys in rows}
+    every = [item for name in clusters.NAMES for item in gitops.secrets(clusters.of(name)[0])]
+    assert told == {(item.namespace, item.name): item.keys for item in every}
 
 
 def test_what_is_sealed_in_git_comes_before_what_needs_it(tmp_path: Path) -> None:
