@@ -105,6 +105,9 @@ def drift(names: Sequence[str] | None = None) -> list[str]:
     for path in _stale(files) if names is None else []:
         here = repo.relative(path)
         lines += [f"--- {here} (committed)", "+++ nothing: no decided intent gives this file"]
+    for path in _foreign() if names is None else []:
+        here = repo.relative(path)
+        lines += [f"--- {here} (by hand)", "+++ nothing: beside *.sops.yaml all here is generated"]
     return lines
 
 
@@ -269,6 +272,19 @@ def _stale(files: Sequence[Generated]) -> list[Path]:
     # Beside hand-made ones: sealed Secrets, the releases themselves.
     found |= {path for path in (ROOT / "flux").rglob("*.yaml") if _present(path).startswith(MARK)}
     return sorted(found - {item.path for item in files})
+
+
+def _foreign() -> list[Path]:
+    """Files by hand where all but sealed Secrets is generated: of prod before it is decided, say.
+
+    They are not removed, since nobody could write them anew.
+    """
+    found = [path for top in ("clusters", "apps") for path in (ROOT / "flux" / top).rglob("*.y*ml")]
+    return sorted(
+        path
+        for path in found
+        if not path.name.endswith(".sops.yaml") and not _present(path).startswith(MARK)
+    )
 
 
 def _refuse_other_volumes(environment: Environment, cluster: Cluster, path: Path) -> None:

@@ -211,6 +211,22 @@ def test_values_that_no_decided_intent_gives_are_drift_and_are_removed(
     assert left == {**kept, **dict.fromkeys(others, b"not ours\n")}
 
 
+def test_a_file_by_hand_among_generated_ones_is_drift_and_is_left_alone(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate"]) == 0
+    prod = generate.ROOT / "flux" / "apps" / "xwiki-stack" / "prod"
+    prod.mkdir()
+    (prod / "wiki.sops.yaml").write_text("kind: Secret\n")
+    assert generate.drift() == []
+    (prod / "helmrelease.yaml").write_text("kind: HelmRelease\n")
+    capsys.readouterr()
+    assert cli.main(["generate", "--check"]) == 7
+    assert "beside *.sops.yaml all here is generated" in capsys.readouterr().out
+    assert cli.main(["generate"]) == 0
+    assert (prod / "helmrelease.yaml").is_file()
+
+
 def test_what_is_skipped_as_undecided_is_said(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
