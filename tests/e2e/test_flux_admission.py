@@ -99,3 +99,24 @@ def test_an_object_that_breaks_a_rule_is_refused(
         place = place[key]
     place[path[-1]] = value
     assert words in "\n".join(asked(server, item))
+
+
+def test_more_copies_are_refused_for_a_class_that_exists_so_flux_makes_it_anew(
+    server: Bed,
+) -> None:
+    """Why the classes carry `force`; the field manager is the same, as Flux's is."""
+
+    def of(name: str) -> Manifest:
+        objects = [item for _part, item in clusters.objects(name)]
+        found = next(item for item in objects if item["kind"] == "StorageClass")
+        return {**found, "metadata": {**found["metadata"], "name": "force-is-needed"}}
+
+    words = ["apply", "--server-side", "--field-manager=flux", "-f", "-"]
+    server.kubectl(*words, stdin=yaml.safe_dump(of("decided")))
+    try:
+        said = server.kubectl(*words, stdin=yaml.safe_dump(of("ovh")), check=False)
+        assert "updates to parameters are forbidden" in said.out + said.err
+    finally:
+        server.kubectl("delete", "storageclass", "force-is-needed")
+    annotations = of("decided")["metadata"]["annotations"]
+    assert annotations["kustomize.toolkit.fluxcd.io/force"] == "Enabled"

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from tests import clusters, crds, environments
-from xwiki_stack import gitops, intent, repo
+from xwiki_stack import generate, gitops, intent, render, repo
 from xwiki_stack.render import Manifest
 
 FLUX = repo.ROOT / "flux"
@@ -599,6 +599,24 @@ def test_traefik_has_the_hardening_of_nginx() -> None:
     for name, issuer in (("prod", "letsencrypt-prod"), ("staging", "letsencrypt-staging")):
         certificate = objects["Certificate", name]["spec"]
         assert certificate["issuerRef"]["name"] == issuer
+
+
+@crds.here
+def test_a_wiki_behind_traefik_hangs_on_the_listener_of_its_own() -> None:
+    found, carried = clusters.of("traefik")
+    gateway = next(i for _p, i in clusters.objects("traefik") if i["kind"] == "Gateway")
+    listeners = {item["name"]: item for item in gateway["spec"]["listeners"]}
+    for environment in carried:
+        values = yaml.safe_load(generate.text_of(environment, found))
+        made = render.helm_template(values=[values], namespace=environment.namespace)
+        route = environments.only(made, "HTTPRoute")
+        assert crds.mistakes(route) == []
+        (parent,) = route["spec"]["parentRefs"]
+        listener = listeners[parent["sectionName"]]
+        assert [listener["hostname"]] == route["spec"]["hostnames"] == [environment.host]
+        admitted = listener["allowedRoutes"]["namespaces"]["selector"]["matchLabels"]
+        assert admitted == {"kubernetes.io/metadata.name": environment.namespace}
+        assert not [item for item in made if item["kind"] == "Ingress"]
 
 
 @pytest.mark.parametrize("name", clusters.NAMES)
