@@ -40,7 +40,7 @@ def of(name: str) -> tuple[Cluster, list[Environment]]:
     (prod,) = intent.environments_of("main", decided)
     staging = intent.load_environment("staging")
     host = intent.host_of("staging", found)
-    return found, [prod, dataclasses.replace(staging, host=host, open_keys={})]
+    return found, [prod, dataclasses.replace(staging, host=host)]
 
 
 @cache
