@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cloudflare": {"challenge": "dns", "dns": "cloudflare"},
     "traefik": {"ingress": "traefik", "ingress_class": "", "challenge": "dns"},
     "vault": {"secrets": VAULT, "logs": "loki", "challenge": "dns"},
+    "inside": {"ingress": "none", "dns": "none", "logs": "loki"},
     "bare": {"ingress": "none", "dns": "none", "metrics": False, "driver": "local-path"},
 }
 """Facts that differ from the decided cluster's."""
@@ -67,8 +69,13 @@ def parts(name: str) -> dict[str, gitops.Part]:
 
 def before(name: str) -> dict[str, set[str]]:
     """All parts that are healthy before a part begins, by its name."""
+    return earlier(parts(name).values())
+
+
+def earlier(ordered: Iterable[gitops.Part]) -> dict[str, set[str]]:
+    """As `before`, of parts in their order."""
     found: dict[str, set[str]] = {}
-    for part in parts(name).values():
+    for part in ordered:
         found[part.name] = set(part.needs).union(*(found[need] for need in part.needs))
     return found
 

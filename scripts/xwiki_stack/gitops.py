@@ -94,6 +94,60 @@ LEVELS = {
 """Pod Security level of each namespace of the platform, and why."""
 
 DOORS = {"ingress-nginx", "traefik"}
+"""Namespaces that are seen from outside."""
+
+CLASSES = (
+    ("longhorn", "The default class.", "ext4"),
+    ("longhorn-db", "For databases.", "xfs"),
+)
+"""Longhorn's storage classes: name, what for, file system."""
+
+
+ORDER: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "prometheus-operator-crds": ("CRDs of monitors and rules, before what has one.", (), "10m"),
+    "gateway-api": ("CRDs of Gateway API, before what looks for them at its start.", (), "10m"),
+    "external-secrets": ("Secrets from the vault.", ("prometheus-operator-crds",), "10m"),
+    "longhorn": ("Volumes.", ("prometheus-operator-crds",), "20m"),
+    "cert-manager": ("Certificates.", ("prometheus-operator-crds", "gateway-api"), "10m"),
+    "cert-manager-webhook-ovh": ("Proves certificates by records.", ("cert-manager",), "10m"),
+    "ingress-nginx": ("The door.", ("prometheus-operator-crds",), "10m"),
+    "traefik": ("The door.", ("prometheus-operator-crds", "gateway-api"), "10m"),
+    "external-dns": ("Records of hosts.", ("prometheus-operator-crds", "gateway-api"), "10m"),
+    "kube-prometheus-stack": (
+        "Metrics and alerts; its webhook's certificate comes from cert-manager.",
+        ("prometheus-operator-crds", "cert-manager", "longhorn-config"),
+        "15m",
+    ),
+    "loki": ("Logs.", ("prometheus-operator-crds", "longhorn-config"), "10m"),
+    "alloy": ("Brings the logs.", ("prometheus-operator-crds", "loki"), "10m"),
+    "external-secrets-config": ("Which Secrets the vault gives.", ("external-secrets",), "10m"),
+    "longhorn-config": ("Classes of volumes, snapshots and backups.", ("longhorn",), "10m"),
+    "cert-manager-config": (
+        "Issuers of certificates.",
+        ("cert-manager", "cert-manager-webhook-ovh"),
+        "10m",
+    ),
+    "traefik-config": (
+        "The Gateway, its certificates and headers.",
+        ("traefik", "cert-manager-config"),
+        "10m",
+    ),
+    "kube-prometheus-stack-config": ("Alerts.", ("kube-prometheus-stack",), "10m"),
+    "policies": ("Who may talk to whom.", ("longhorn",), "10m"),
+}
+"""Every part that a platform can have: why, what it needs as far as that is there, how long it may
+take. What needs nothing else needs the namespaces, and what is sealed for them."""
+
+BEFORE_A_WIKI = (
+    "longhorn-config",
+    "ingress-nginx",
+    "traefik-config",
+    "cert-manager-config",
+    "prometheus-operator-crds",
+    "policies",
+)
+"""A wiki needs a volume, a door, an issuer, and the kinds that its chart may render; it comes up
+without alerts, logs and records."""
 
 
 def releases(cluster: Cluster) -> list[str]:
@@ -218,8 +272,8 @@ def parts(cluster: Cluster, environments: Sequence[Environment], flux: Path) -> 
 
     environments: those that are decided; flux: the folder of the tree, for what is sealed in it.
     """
-    have = releases(cluster)
     own = f"flux/clusters/{cluster.name}"
+    have = _present(cluster)
     first = [
         Part(BASE, f"{own}/{BASE}", "Namespaces with their bounds, and the values of releases.")
     ]
@@ -227,87 +281,33 @@ def parts(cluster: Cluster, environments: Sequence[Environment], flux: Path) -> 
         why = "Secrets of the platform, sealed by SOPS."
         first.append(Part("secrets", f"{own}/secrets", why, (BASE,), sealed=True))
     ground = (first[-1].name,)
-    vault = cluster.secrets["backend"] == "vault"
+    fed = {item.part for item in secrets(cluster) if cluster.secrets["backend"] == "vault"}
+    platform = []
+    for name in (name for name in ORDER if name in have):
+        why, wanted, timeout = ORDER[name]
+        needs = tuple(need for need in wanted if need in have)
+        needs += ("external-secrets-config",) if name in fed else ()
+        path = f"{own}/{name}" if name.endswith("-config") else f"flux/infra/{name}"
+        source = SOURCE
+        if name == "gateway-api":
+            path, source = "config/crd", name
+        if name == "policies":
+            path = "flux/policies/longhorn-system"
+        platform.append(Part(name, path, why, needs or ground, timeout, source=source))
+    before = tuple(name for name in BEFORE_A_WIKI if name in have) or ground
+    apps = [_app(env, before, flux) for env in environments]
+    return list(_ordered([*first, *platform, *apps]))
 
-    def released(name: str, why: str, *needs: str, timeout: str = "10m") -> Part:
-        kept = tuple(need for need in needs if need in have or need.endswith("-config"))
-        fed = any(secret.part == name for secret in secrets(cluster))
-        kept += ("external-secrets-config",) if vault and fed else ()
-        return Part(name, f"flux/infra/{name}", why, (*ground, *kept), timeout)
 
-    def configured(name: str, why: str, *needs: str) -> Part:
-        kept = tuple(need for need in needs if need in have or need.endswith("-config"))
-        return Part(f"{name}-config", f"{own}/{name}-config", why, kept)
-
-    monitors = "prometheus-operator-crds"
-    longhorn = ("longhorn-config",) if "longhorn" in have else ()
-    gateway = ("gateway-api",) if "traefik" in have else ()
-    made = {
-        monitors: released(monitors, "CRDs of monitors and rules, before whatever has one."),
-        "external-secrets": released("external-secrets", "Secrets from the vault.", monitors),
-        "longhorn": released("longhorn", "Volumes.", monitors, timeout="20m"),
-        "cert-manager": released("cert-manager", "Certificates.", monitors),
-        "cert-manager-webhook-ovh": released(
-            "cert-manager-webhook-ovh", "Proves certificates by records at OVH.", "cert-manager"
-        ),
-        "ingress-nginx": released("ingress-nginx", "The door.", monitors),
-        "traefik": released("traefik", "The door.", monitors),
-        "external-dns": released("external-dns", "Records of the wikis' hosts.", monitors),
-        "kube-prometheus-stack": released(
-            "kube-prometheus-stack",
-            "Metrics and alerts; its webhook's certificate comes from cert-manager.",
-            monitors,
-            "cert-manager",
-            *longhorn,
-            timeout="15m",
-        ),
-        "loki": released("loki", "Logs.", monitors, *longhorn),
-        "alloy": released("alloy", "Brings the logs.", monitors, "loki"),
-    }
-    infra = [made[name] for name in made if name in have]
-    if gateway:
-        infra.insert(
-            0,
-            Part("gateway-api", "config/crd", "CRDs of Gateway API.", ground, source="gateway-api"),
-        )
-        infra = [
-            _needing(part, gateway)
-            if part.name in {"traefik", "cert-manager", "external-dns"}
-            else part
-            for part in infra
-        ]
-    configs = []
-    if "longhorn" in have:
-        configs.append(
-            configured("longhorn", "Classes of volumes, their snapshots and backups.", "longhorn")
-        )
-    if cluster.ingress != "none":
-        needs = ("cert-manager", "cert-manager-webhook-ovh")
-        issuers = configured("cert-manager", "Issuers of certificates.", *needs)
-        fed = vault and cluster.challenge == "dns"
-        configs.append(_needing(issuers, ("external-secrets-config",)) if fed else issuers)
-    if "traefik" in have:
-        needs = ("traefik", "cert-manager-config")
-        configs.append(configured("traefik", "The Gateway, its certificates and headers.", *needs))
-    if vault:
-        configs.append(
-            configured("external-secrets", "Which Secrets come from the vault.", "external-secrets")
-        )
-    if cluster.metrics:
-        configs.append(configured("kube-prometheus-stack", "Alerts.", "kube-prometheus-stack"))
-    policies = [
-        Part("policies", "flux/policies/longhorn-system", "Who may talk to whom.", ("longhorn",))
-        for _ in longhorn
-    ]
-    before = [
-        part.name
-        for part in configs
-        if part.name in {"longhorn-config", "cert-manager-config", "traefik-config"}
-    ]
-    before += [name for name in ("ingress-nginx", monitors) if name in have]
-    before += [part.name for part in policies]
-    apps = [_app(env, tuple(before) or ground, flux) for env in environments]
-    return list(_ordered([*first, *infra, *configs, *policies, *apps]))
+def _present(cluster: Cluster) -> set[str]:
+    """Names of the parts of a cluster's platform."""
+    found = set(releases(cluster))
+    found |= {"longhorn-config", "policies"} if "longhorn" in found else set()
+    found |= {"gateway-api", "traefik-config"} if "traefik" in found else set()
+    found |= {"cert-manager-config"} if cluster.ingress != "none" else set()
+    for name in ("external-secrets", "kube-prometheus-stack"):
+        found |= {f"{name}-config"} if name in found else set()
+    return found
 
 
 def _app(environment: Environment, needs: tuple[str, ...], flux: Path) -> Part:
@@ -315,12 +315,6 @@ def _app(environment: Environment, needs: tuple[str, ...], flux: Path) -> Part:
     closed = bool(sealed(flux / "apps" / SOURCE / environment.name))
     why = f"The wiki of {environment.name}. It needs neither alerts nor records to come up."
     return Part(f"{SOURCE}-{environment.name}", path, why, needs, "25m", closed)
-
-
-def _needing(part: Part, more: tuple[str, ...]) -> Part:
-    return Part(
-        part.name, part.path, part.why, (*part.needs, *more), part.timeout, part.sealed, part.source
-    )
 
 
 def _ordered(found: list[Part]) -> Iterator[Part]:
@@ -402,13 +396,6 @@ def files(cluster: Cluster, environments: Sequence[Environment], flux: Path) -> 
     for env in decided:
         made |= app_files(env, flux)
     return made
-
-
-CLASSES = (
-    ("longhorn", "The default class.", "ext4"),
-    ("longhorn-db", "For databases.", "xfs"),
-)
-"""Longhorn's storage classes: name, what for, file system."""
 
 
 def alerts(cluster: Cluster) -> list[str]:
