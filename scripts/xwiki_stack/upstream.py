@@ -4,6 +4,7 @@ Helm takes any key: one that is mistyped is ignored, and nothing says so. Each g
 therefore looked up in its chart, in values.yaml and in values.schema.json where there is one.
 """
 
+import contextlib
 import difflib
 import json
 import tempfile
@@ -18,6 +19,7 @@ from referencing.exceptions import Unresolvable
 
 from xwiki_stack import cluster, intent, proc, repo
 from xwiki_stack.cluster.registry import Bed, choose
+from xwiki_stack.errors import MachineError
 
 INFRA = repo.ROOT / "flux" / "infra"
 
@@ -149,15 +151,17 @@ def chart(pin: Pin, *, pull: bool = True) -> Chart | None:
 
 
 def _pull(pin: Pin, folder: Path) -> None:
-    """Bring a chart into the cache, whole or not at all."""
+    """Bring a chart into the cache, whole or not at all; a registry that is slow has none."""
     where = [pin.url] if pin.url.startswith("oci://") else [pin.name, "--repo", pin.url]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+    with (
+        tempfile.TemporaryDirectory(dir=folder.parent) as work,
+        contextlib.suppress(MachineError),
+    ):
         argv: list[str | Path] = [cluster.tools().helm, "pull", *where, "--version", pin.version]
-        said = proc.run([*argv, "--untar", "--untardir", work], check=False, timeout=_PATIENCE)
-        if said.code == 0:
-            folder.mkdir(exist_ok=True)
-            (Path(work) / pin.name).rename(folder / pin.name)
+        proc.run([*argv, "--untar", "--untardir", work], timeout=_PATIENCE)
+        folder.mkdir(exist_ok=True)
+        (Path(work) / pin.name).rename(folder / pin.name)
 
 
 def _read(folder: Path, origin: str, neighbours: Path) -> Chart:
