@@ -12,6 +12,7 @@ COMMANDS: dict[str, list[str]] = {
     "format (ruff)": ["ruff", "format", "--check", "--quiet", "scripts", "tests"],
     "types (mypy)": ["mypy"],
     "YAML (yamllint)": ["yamllint", "--strict", "."],
+    "values of upstream charts": ["xwiki-stack", "upstream"],
     "chart (helm lint)": ["helm", "lint", "--strict", "--quiet", "."],
     "tests": ["python", "-m", "pytest", "-q", "tests/unit", "tests/render", "tests/policy"],
 }

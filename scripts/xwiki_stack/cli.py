@@ -25,6 +25,7 @@ from xwiki_stack import (
     sizing,
     suite,
     up,
+    upstream,
 )
 from xwiki_stack.backup import cli as backups
 from xwiki_stack.errors import DriftError, IntentError, MachineError, RefusedError, StackError
@@ -156,6 +157,17 @@ def _generate(arguments: argparse.Namespace) -> None:
             print("nothing to do: generated files are what the intent says")
         for name in outcome.skipped:
             print(f"skipped: {name} is undecided; `xwiki-stack decisions --env {name}` says why")
+
+
+def _upstream(_arguments: argparse.Namespace) -> None:
+    found = upstream.findings()
+    print(upstream.text(found))
+    if wrong := sum(len(item.mistakes) for item in found):
+        raise IntentError(
+            f"{wrong} value(s) that no chart knows",
+            where="values/templates",
+            next="correct them there and run `make generate`",
+        )
 
 
 def _decisions(arguments: argparse.Namespace) -> None:
@@ -298,6 +310,14 @@ def _parser() -> argparse.ArgumentParser:
     command = verb("generate", _generate, "Write values/generated from the intent in values/")
     _add_env(command, default=None)
     _add_ways_not_to_write(command)
+
+    verb(
+        "upstream",
+        _upstream,
+        "Whether the values of upstream releases mean anything to their charts",
+        "Each key is looked up in its chart: from the\ncache, its registry, or ../shared/upstream; "
+        "what is nowhere stays unproven, and is said so.",
+    )
 
     command = verb("decisions", _decisions, "The open decisions: state, owner, what each changes")
     _add_env(command, default="prod")

@@ -85,6 +85,9 @@ def _answers(environment: Environment, cluster: Cluster) -> dict[str, tuple[str,
         if unpinned
         else ("decided", "both images pinned by digest"),
         "dns": ("decided", "Cloudflare") if cloudflare else ("deferred", f"{cluster.dns} for now"),
+        "secrets": ("decided", "the platform's from the vault, the wikis' by SOPS")
+        if cluster.secrets["backend"] == "vault"
+        else ("deferred", "SOPS for now"),
         "logs": ("decided", "Loki")
         if cluster.logs == "loki"
         else ("deferred", "kubectl logs for now"),

@@ -1,4 +1,4 @@
-"""Intent to values: one template per release, the reason beside each derived number.
+"""Intent to values and to the tree of Flux: one template each, the reason beside each number.
 
 The output is committed; `drift` says where it is not what the intent would give. The same input
 gives the same bytes.
@@ -13,15 +13,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from jinja2 import Environment as Jinja
-from jinja2 import FileSystemLoader, StrictUndefined
 
-from xwiki_stack import intent, repo, sizing
+from xwiki_stack import gitops, intent, repo, sizing, templates
 from xwiki_stack.backup import rewrite
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
 
+ROOT = repo.ROOT
+"""Where generated files go: the checkout."""
+
 GENERATED = repo.ROOT / "values" / "generated"
+MARK = "# Generated from "
+"""What a generated file among others begins with."""
+
 REFERENCE = repo.ROOT / "docs" / "reference" / "intent.md"
 SCHEMA = "xwiki"
 """Name of the main wiki's database and of the account that uses it."""
@@ -103,6 +107,9 @@ def drift(names: Sequence[str] | None = None) -> list[str]:
     for path in _stale(files) if names is None else []:
         here = repo.relative(path)
         lines += [f"--- {here} (committed)", "+++ nothing: no decided intent gives this file"]
+    for path in _foreign() if names is None else []:
+        here = repo.relative(path)
+        lines += [f"--- {here} (by hand)", "+++ nothing: beside *.sops.yaml all here is generated"]
     return lines
 
 
@@ -117,15 +124,8 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
     blame = f"{repo.relative(environment.path)}: resources"
     host_open = intent.is_undecided(environment.host)
     line = environment.mysql if environment.mysql != intent.UNDECIDED else "9.7"
-    jinja = Jinja(
-        loader=FileSystemLoader(repo.ROOT / "values" / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - YAML, not HTML
-    )
-    rendered = jinja.get_template("xwiki-stack.yaml.j2").render(
+    return templates.text(
+        "xwiki-stack.yaml.j2",
         env=environment,
         cluster=cluster,
         sizes=sizes,
@@ -159,9 +159,17 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
         host_open=host_open,
         mail_off=rewrite.MAIL_OFF,
         foreign_hosts=intent.other_hosts(environment),
-        issuer=f"{cluster.issuer}-{'prod' if environment.purpose == 'prod' else 'staging'}",
+        issuer=gitops.issuer_of(cluster, environment),
     )
-    return "\n".join(line.rstrip() for line in rendered.splitlines()) + "\n"
+
+
+def cluster_files(cluster: Cluster, environments: Sequence[Environment]) -> list[Generated]:
+    """What Flux takes on a cluster: values of every release, and its tree.
+
+    environments: all that the cluster carries, undecided ones too: they are named and left out.
+    """
+    made = gitops.files(cluster, environments, ROOT / "flux")
+    return [Generated(ROOT / path, text) for path, text in made.items()]
 
 
 def reference() -> str:
@@ -229,6 +237,11 @@ def _wanted(names: Sequence[str] | None) -> tuple[list[Generated], list[str]]:
                 "`--preview` shows what the rest would give",
             )
     if names is None:
+        for name in intent.clusters():
+            carried = intent.environments_of(name)
+            # The cluster of `make up` is nobody's to reconcile.
+            if any(environment.purpose != "local" for environment in carried):
+                files += cluster_files(intent.load_cluster(name), carried)
         files.append(Generated(REFERENCE, reference()))
     return files, skipped
 
@@ -308,7 +321,23 @@ def _source(environment: Environment) -> dict[str, Any]:
 
 def _stale(files: Sequence[Generated]) -> list[Path]:
     """Generated files that none of the wanted ones replaces."""
-    return sorted(set(GENERATED.glob("*/*.yaml")) - {item.path for item in files})
+    found = set(GENERATED.glob("*/*.yaml"))
+    # Beside hand-made ones: sealed Secrets, the releases themselves.
+    found |= {path for path in (ROOT / "flux").rglob("*.yaml") if _present(path).startswith(MARK)}
+    return sorted(found - {item.path for item in files})
+
+
+def _foreign() -> list[Path]:
+    """Files by hand where all but sealed Secrets is generated: of prod before it is decided, say.
+
+    They are not removed, since nobody could write them anew.
+    """
+    found = [path for top in ("clusters", "apps") for path in (ROOT / "flux" / top).rglob("*.y*ml")]
+    return sorted(
+        path
+        for path in found
+        if not path.name.endswith(".sops.yaml") and not _present(path).startswith(MARK)
+    )
 
 
 def _refuse_other_volumes(environment: Environment, cluster: Cluster, path: Path) -> None:

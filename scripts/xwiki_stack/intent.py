@@ -48,7 +48,8 @@ class Cluster:
     """Facts of a cluster.
 
     `cpu`, `memory` and `disk` are what each node offers to pods and volumes: cores, bytes, bytes.
-    `domain` is that of its host names, or `undecided`.
+    `domain` is that of its host names, or `undecided`. `backups` is the S3 target of volume backups
+    (bucket, region), empty while undecided; `email` is empty while undecided. `ttl` is in seconds.
     """
 
     name: str
@@ -66,6 +67,12 @@ class Cluster:
     dns: str
     metrics: bool
     logs: str
+    backups: dict[str, str]
+    challenge: str
+    email: str
+    ttl: int
+    receivers: str
+    secrets: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -127,14 +134,28 @@ class Mistake:
 
 def environments() -> list[str]:
     """Names of all environments."""
-    return sorted(path.stem for path in (VALUES / "envs").glob("*.yaml"))
+    return _names(VALUES, "envs")
+
+
+def clusters() -> list[str]:
+    """Names of all clusters."""
+    return _names(VALUES, "clusters")
+
+
+def environments_of(cluster: str, values: Path = VALUES) -> list[Environment]:
+    """The intents that a cluster carries, by name."""
+    every = (load_environment(name, values) for name in _names(values, "envs"))
+    return [environment for environment in every if environment.cluster == cluster]
 
 
 def load_cluster(name: str, values: Path = VALUES) -> Cluster:
     """A cluster's facts. Raises IntentError with every mistake of the file."""
     document, where = _read(values, "clusters", name, "cluster")
-    _refuse(where, _reference("cluster"), _misfits(document, "cluster"))
+    mistakes = [*_misfits(document, "cluster"), *_unfounded(document)]
+    _refuse(where, _reference("cluster"), mistakes)
     nodes, ingress = document["nodes"], document["ingress"]
+    volumes, certificates = document["storage"].get("backups"), document.get("certificates", {})
+    email = certificates.get("email", UNDECIDED)
     return Cluster(
         name=name,
         project=document["project"],
@@ -151,6 +172,16 @@ def load_cluster(name: str, values: Path = VALUES) -> Cluster:
         dns=document["dns"]["provider"],
         metrics=document["observability"]["metrics"],
         logs=document["observability"]["logs"],
+        backups=volumes if isinstance(volumes, dict) else {},
+        challenge=certificates.get("challenge", "http"),
+        email="" if is_undecided(email) else email,
+        ttl=document["dns"].get("ttl", 3600),
+        receivers=document["observability"].get("receivers", "alertmanager-config"),
+        secrets={
+            "path": "kv",
+            "role": "xwiki-stack",
+            **document.get("secrets", {"backend": "sops"}),
+        },
     )
 
 
@@ -269,6 +300,33 @@ def _open_places(place: str, value: Any) -> Iterator[str]:
             yield from _open_places(f"{place}.{key}", inner)
     elif value is None or is_undecided(str(value)):
         yield place
+
+
+def _unfounded(document: Any) -> Iterator[Mistake]:
+    """Facts of a cluster that lean on others which are not there."""
+    dns, domain = at(document, "dns", "provider"), at(document, "domain") or UNDECIDED
+    if at(document, "certificates", "challenge") == "dns" and (
+        dns == "none" or is_undecided(str(domain))
+    ):
+        yield Mistake(
+            "certificates.challenge",
+            "a DNS challenge writes records, and "
+            + ("nobody serves the zone" if dns == "none" else "the zone is undecided"),
+            "http",
+            "write http, or dns.provider and domain",
+        )
+    if at(document, "storage", "driver") == "local-path" and at(document, "storage", "backups"):
+        yield Mistake(
+            "storage.backups",
+            "only Longhorn backs volumes up",
+            next="leave it out; sets of backups are the environments' matter",
+        )
+    if at(document, "secrets", "backend") == "sops" and at(document, "secrets", "server"):
+        yield Mistake(
+            "secrets.server",
+            "a server that nobody would ask: the backend is sops",
+            next="leave it out, or write backend: vault",
+        )
 
 
 def _misplaced(document: dict[str, Any], cluster: Cluster) -> Iterator[Mistake]:

@@ -198,6 +198,20 @@ CLASSES = {
 }
 """Storage class by driver and component, as the mission names them."""
 
+PROMETHEUS_VOLUME, ALERTMANAGER_VOLUME, LOKI_VOLUME = 20, 1, 20
+"""GiB. Prometheus: a node of this size has some 60 000 series, which are 8 GiB in 15 days; twice
+that, since a full volume stops it. Alertmanager keeps silences. Loki: a week of a node's logs."""
+
+PROMETHEUS_SHARE = 0.85
+"""Share of its volume that Prometheus fills: the rest is for its log of writes and compaction."""
+
+PROMETHEUS_LIMIT, PROMETHEUS_NODE = 2048, 512
+"""MiB that Prometheus may take with one node, and for each further one."""
+
+DRILL = (1.0, 2048 * MI)
+"""Cores and bytes beside two full sets of an environment's workloads: the jobs of backups, the
+first page, the answers to certificate challenges."""
+
 
 def resources(environment: Environment) -> dict[str, Resources]:
     """Requests and limits of each component: those of the size, or those the intent spells out."""
@@ -311,6 +325,44 @@ def claim_template(environment: Environment) -> str:
     return environment.storage.get("mysqlClaimTemplate", CLAIM_TEMPLATE)
 
 
+def copies(cluster: Cluster) -> dict[str, Derived]:
+    """Copies of each Longhorn class by its name: as many as wanted, and as there are nodes."""
+    found = {}
+    for chosen in CLASSES["longhorn"].values():
+        count = min(cluster.nodes, chosen.copies)
+        found[chosen.name] = Derived(str(count), _tolerance(count, chosen.copies, cluster.nodes))
+    return found
+
+
+def doubled(cluster: Cluster) -> Derived:
+    """Replicas of what two would keep reachable while one node is away."""
+    if cluster.nodes == 1:
+        return Derived("1", "One node: a second one would go with it")
+    return Derived("2", f"{cluster.nodes} nodes: one may be away")
+
+
+def retention_size() -> Derived:
+    """What Prometheus keeps at most on its volume."""
+    kept = int(PROMETHEUS_VOLUME * PROMETHEUS_SHARE)
+    reason = f"{PROMETHEUS_SHARE:.0%} of the volume: the rest is for the log of writes"
+    return Derived(f"{kept}GiB", reason)
+
+
+def prometheus_limit(cluster: Cluster) -> Derived:
+    """Prometheus' memory limit."""
+    limit = PROMETHEUS_LIMIT + PROMETHEUS_NODE * (cluster.nodes - 1)
+    reason = f"{PROMETHEUS_LIMIT} MiB for one node, {PROMETHEUS_NODE} for each further one"
+    return Derived(f"{limit}Mi", reason)
+
+
+def quota(environment: Environment) -> Resources:
+    """What the pods of an environment's namespace may request together, and nothing else of it."""
+    every = resources(environment).values()
+    cpu = 2 * sum(cores_of(own.request_cpu) for own in every) + DRILL[0]
+    memory = 2 * sum(bytes_of(own.request_memory) for own in every) + DRILL[1]
+    return Resources(f"{round(cpu * 1000)}m", f"{memory // MI}Mi", "", "")
+
+
 def _tolerance(copies: int, wanted: int, nodes: int) -> str:
     if copies == 1:
         return f"{'one node: ' if nodes == 1 else ''}one copy, no fault tolerance"
@@ -361,7 +413,12 @@ def _platform(cluster: Cluster) -> Row:
     parts += [METRICS] if cluster.metrics else []
     parts += [LOKI] if cluster.logs == "loki" else []
     cpu, memory = sum(cpu for cpu, _ in parts), sum(memory for _, memory in parts)
-    return Row("platform", cpu, memory, many=True)
+    gibibytes = (PROMETHEUS_VOLUME + ALERTMANAGER_VOLUME if cluster.metrics else 0) + (
+        LOKI_VOLUME if cluster.logs == "loki" else 0
+    )
+    chosen = CLASSES[cluster.driver]["xwiki"]  # the default class, which platform volumes take
+    volume = gibibytes * 1024 * MI if chosen.reserves else 0
+    return Row("platform", cpu, memory, volume, min(cluster.nodes, chosen.copies), many=True)
 
 
 def drill_volume(wanted: dict[str, Volume]) -> str:

@@ -135,8 +135,9 @@ def test_an_open_domain_leaves_the_host_open(tmp_path: Path) -> None:
 
 def test_what_the_cluster_settles_follows_its_file() -> None:
     prod, main = decided_prod()
-    later = dataclasses.replace(main, dns="cloudflare", logs="loki", nodes=2)
-    for number in (11, 12):
+    vault = {"backend": "vault", "server": "https://v.example.org"}
+    later = dataclasses.replace(main, dns="cloudflare", logs="loki", nodes=2, secrets=vault)
+    for number in (9, 11, 12):
         assert decisions.table_of(prod, main)[number - 1].state == "deferred"
         assert decisions.table_of(prod, later)[number - 1].state == "decided"
     assert "inactive" in decisions.table_of(prod, main)[13].value

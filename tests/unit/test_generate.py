@@ -35,9 +35,10 @@ def values_of(environment: Environment) -> dict[str, Any]:
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where generated files go instead of the checkout."""
-    monkeypatch.setattr(generate, "GENERATED", tmp_path / "generated")
+    monkeypatch.setattr(generate, "ROOT", tmp_path)
+    monkeypatch.setattr(generate, "GENERATED", tmp_path / "values" / "generated")
     monkeypatch.setattr(generate, "REFERENCE", tmp_path / "intent.md")
-    return tmp_path / "generated"
+    return tmp_path / "values" / "generated"
 
 
 def test_the_committed_files_are_what_the_intent_gives() -> None:
@@ -195,13 +196,19 @@ def test_values_that_no_decided_intent_gives_are_drift_and_are_removed(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["generate"]) == 0
-    kept = {path: path.read_bytes() for path in elsewhere.parent.rglob("*") if path.is_file()}
-    assert len(kept) == 3
-    others = [elsewhere / "README.md", elsewhere / "gone" / "notes.txt"]
+    top = generate.ROOT
+    kept = {path: path.read_bytes() for path in top.rglob("*") if path.is_file()}
+    assert len(kept) > 10
+    others = [
+        elsewhere / "README.md",
+        elsewhere / "gone" / "notes.txt",
+        top / "flux" / "infra" / "by-hand.yaml",
+    ]
     for name in ("prod", "gone"):  # undecided, and without an intent
         generate.path_of(name).parent.mkdir()
         generate.path_of(name).write_text("xwiki: {}\n")
     for other in others:
+        other.parent.mkdir(parents=True, exist_ok=True)
         other.write_text("not ours\n")
     found = [line for line in generate.drift() if line.startswith("---")]
     assert len(found) == 2
@@ -217,8 +224,24 @@ def test_values_that_no_decided_intent_gives_are_drift_and_are_removed(
         f"removed: {generate.path_of(name)}" for name in ("gone", "prod")
     ]
     assert cli.main(["generate", "--check"]) == 0
-    left = {path: path.read_bytes() for path in elsewhere.parent.rglob("*") if path.is_file()}
+    left = {path: path.read_bytes() for path in top.rglob("*") if path.is_file()}
     assert left == {**kept, **dict.fromkeys(others, b"not ours\n")}
+
+
+def test_a_file_by_hand_among_generated_ones_is_drift_and_is_left_alone(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["generate"]) == 0
+    prod = generate.ROOT / "flux" / "apps" / "xwiki-stack" / "prod"
+    prod.mkdir()
+    (prod / "wiki.sops.yaml").write_text("kind: Secret\n")
+    assert generate.drift() == []
+    (prod / "helmrelease.yaml").write_text("kind: HelmRelease\n")
+    capsys.readouterr()
+    assert cli.main(["generate", "--check"]) == 7
+    assert "beside *.sops.yaml all here is generated" in capsys.readouterr().out
+    assert cli.main(["generate"]) == 0
+    assert (prod / "helmrelease.yaml").is_file()
 
 
 def test_what_is_skipped_as_undecided_is_said(

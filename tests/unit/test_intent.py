@@ -169,6 +169,90 @@ def test_a_cluster_that_publishes_names_class_and_issuer(values: Path) -> None:
     assert "ingress.issuer: is missing" in said
 
 
+MAIN = """\
+project: team
+nodes: {count: 1, cpu: "6", memory: 24Gi, disk: 200Gi}
+storage: {driver: longhorn, expandable: true}
+ingress: {controller: nginx, className: nginx, issuer: letsencrypt}
+dns: {provider: ovh}
+observability: {metrics: true, logs: stdout}
+"""
+
+
+def facts(values: Path, text: str) -> intent.Cluster:
+    """A cluster whose file says this."""
+    (values / "clusters" / "main.yaml").write_text(text)
+    return intent.load_cluster("main", values)
+
+
+def test_what_a_cluster_leaves_out_is_the_careful_choice(values: Path) -> None:
+    found = facts(values, MAIN)
+    assert (found.backups, found.email, found.challenge, found.ttl) == ({}, "", "http", 3600)
+    assert (found.receivers, found.secrets["backend"]) == ("alertmanager-config", "sops")
+    assert found == facts(values, f"{MAIN}certificates: {{email: undecided}}\n")
+
+
+def test_facts_of_the_platform_reach_it(values: Path) -> None:
+    text = MAIN.replace(
+        "expandable: true", "expandable: true, backups: {bucket: vols, region: gra}"
+    )
+    text = text.replace("provider: ovh", "provider: cloudflare, ttl: 300")
+    text += "domain: example.org\ncertificates: {challenge: dns, email: a@example.org}\n"
+    found = facts(values, f"{text}secrets: {{backend: vault, server: 'https://v.example.org'}}\n")
+    assert found.backups == {"bucket": "vols", "region": "gra"}
+    assert (found.challenge, found.email, found.ttl) == ("dns", "a@example.org", 300)
+    assert found.secrets["server"] == "https://v.example.org"
+    assert (found.secrets["path"], found.secrets["role"]) == ("kv", "xwiki-stack")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        (
+            "{provider: ovh}",
+            "{provider: ovh}\ncertificates: {challenge: dns}",
+            ["zone is undecided"],
+        ),
+        (
+            "{provider: ovh}",
+            "{provider: none}\ndomain: x.org\ncertificates: {challenge: dns}",
+            ["certificates.challenge", "nobody serves the zone", "allowed: http"],
+        ),
+        ("driver: longhorn", "driver: local-path, backups: undecided", ["storage.backups", "only"]),
+        ("{provider: ovh}", "{provider: ovh, ttl: 5}", ["dns.ttl", "Seconds"]),
+        (
+            "{provider: ovh}",
+            "{provider: ovh}\nsecrets: {backend: vault}",
+            ["secrets.server", "is missing"],
+        ),
+        (
+            "{provider: ovh}",
+            "{provider: ovh}\nsecrets: {backend: sops, server: 'https://v.org'}",
+            ["secrets.server", "nobody would ask"],
+        ),
+        ("controller: nginx", "controller: traefix", ["did you mean 'traefik'"]),
+        ("className: nginx, ", "", ["ingress.className", "is missing"]),
+        ("{provider: ovh}", "{provider: ovh}\ncertificates: {email: nobody}", ["email", "Contact"]),
+    ],
+)
+def test_facts_that_do_not_fit_are_one_line(
+    values: Path, right: str, wrong: str, words: list[str]
+) -> None:
+    assert right in MAIN
+    with pytest.raises(IntentError) as caught:
+        facts(values, MAIN.replace(right, wrong))
+    said = str(caught.value)
+    assert "clusters/main.yaml" in said
+    assert "\n" not in said
+    for word in words:
+        assert word in said
+
+
+def test_traefik_needs_no_class(values: Path) -> None:
+    text = MAIN.replace("controller: nginx, className: nginx", "controller: traefik")
+    assert facts(values, text).ingress == "traefik"
+
+
 @pytest.mark.parametrize("name", ["../clusters/local", "../envs/local", "/etc/passwd", ""])
 def test_a_name_is_no_path(name: str) -> None:
     with pytest.raises(IntentError, match="there is no environment"):
@@ -293,6 +377,11 @@ FIELDS = {
         "issuer": "ingress",
         "metrics": "observability",
         "logs": "observability",
+        "receivers": "observability",
+        "backups": "storage",
+        "challenge": "certificates",
+        "email": "certificates",
+        "ttl": "dns",
     },
 }
 """Field to the key it comes from, where they are not the same word; '' is derived."""
