@@ -19,13 +19,22 @@ from xwiki_stack import (
     decisions,
     generate,
     proc,
+    render,
     repo,
     sizing,
     suite,
     up,
 )
 from xwiki_stack.backup import cli as backups
-from xwiki_stack.errors import DriftError, IntentError, MachineError, RefusedError, StackError
+from xwiki_stack.errors import (
+    AttentionError,
+    DriftError,
+    IntentError,
+    MachineError,
+    RefusedError,
+    StackError,
+)
+from xwiki_stack.review import report, review
 
 INTERRUPTED = 130
 
@@ -149,6 +158,21 @@ def _generate(arguments: argparse.Namespace) -> None:
             print("nothing to do: generated files are what the intent says")
         for name in outcome.skipped:
             print(f"skipped: {name} is undecided; `xwiki-stack decisions --env {name}` says why")
+
+
+def _render(arguments: argparse.Namespace) -> None:
+    print(render.environment_text(arguments.env, preview=arguments.preview), end="")
+
+
+def _review(arguments: argparse.Namespace) -> None:
+    found = review(arguments.start, arguments.end, arguments.env or "")
+    forms = {"text": report.text, "markdown": report.markdown, "json": report.json_text}
+    print(forms[arguments.format](found))
+    if found.humans:
+        raise AttentionError(
+            f"{found.humans} of these changes need a human",
+            next="answer what each says, or choose the time; docs/reference/review.md explains",
+        )
 
 
 def _decisions(arguments: argparse.Namespace) -> None:
@@ -276,6 +300,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_env(command, default=None)
     _add_ways_not_to_write(command)
 
+    _add_looking(verb)
+
     command = verb("decisions", _decisions, "The open decisions: state, owner, what each changes")
     _add_env(command, default="prod")
 
@@ -303,6 +329,55 @@ def _parser() -> argparse.ArgumentParser:
     _add_yes(command)
     command.add_argument("only", nargs="*", help="names of figures; none means all")
     return parser
+
+
+def _add_looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    """The verbs that show objects before anything is installed."""
+    command = verb(
+        "render",
+        _render,
+        "Print the objects of an environment, as Flux would install them",
+        "The chart with the committed values; nothing is asked of\na cluster.",
+    )
+    _add_env(command)
+    command.add_argument(
+        "--preview",
+        action="store_true",
+        help="with the values that the intent gives now, undecided or not",
+    )
+
+    command = verb(
+        "review",
+        _review,
+        "What a change does to every object, and what that means for who runs them",
+        "Renders two commits\nwith their committed values and compares the objects field by field. "
+        "Verdicts say what restarts and\nfor how long, what the API server will refuse and the way "
+        "around, which volumes, images, rights,\nflows, Secrets and schedules change.\n\n"
+        "  xwiki-stack review                        this work, against where it left main\n"
+        "  xwiki-stack review --to HEAD~1            one commit, against its parent\n"
+        "  xwiki-stack review --from v1 --to v2      what an upgrade brings\n"
+        "  xwiki-stack review --format markdown      for a pull request\n\n"
+        "Exit code 20 when something needs a human, 0 when nothing does; "
+        "docs/reference/review.md lists\nevery verdict.",
+    )
+    _add_env(command, default=None)
+    command.add_argument(
+        "--from",
+        dest="start",
+        metavar="REF",
+        default="",
+        help="commit, branch or tag to begin with (default: where the other end left main)",
+    )
+    command.add_argument(
+        "--to",
+        dest="end",
+        metavar="REF",
+        default="",
+        help="commit, branch or tag to end with (default: the working tree)",
+    )
+    command.add_argument(
+        "--format", choices=("text", "markdown", "json"), default="text", help="default: text"
+    )
 
 
 def _add_ways_not_to_write(generating: argparse.ArgumentParser) -> None:
