@@ -65,8 +65,8 @@ ROWS: tuple[Immutable, ...] = (
         ("StatefulSet",),
         ("spec.selector", "spec.serviceName", "spec.podManagementPolicy"),
         "apps/validation ValidateStatefulSetUpdate, as above",
-        "`kubectl delete statefulset {name} --cascade=orphan`, then apply; with another selector "
-        "delete the orphaned pod too, its claim stays",
+        "`kubectl delete statefulset {name} --cascade=orphan`, then apply: the pod and its claim "
+        "stay. With another selector delete the orphaned pod too",
     ),
     Immutable(
         ("Deployment", "DaemonSet", "ReplicaSet"),

@@ -277,9 +277,14 @@ def secret(item: Difference, all_: Comparison) -> Iterator[Finding]:
         elif item.kind in ("Ingress", "Gateway"):
             text = f"serves TLS from Secret {name}; cert-manager makes it if it is told to"
             yield Finding(Weight.NOTE, text)
+        elif name in before:
+            text = (
+                f"reads more keys of Secret {name}, {', '.join(more)}: without them the pod waits"
+            )
+            yield Finding(Weight.PREPARE, text, next="add them to it before the merge")
         else:
             text = f"reads Secret {name}{keys}: until it exists, the pod waits"
-            hint = f"make sure that it exists in {all_.namespace} before the merge"
+            hint = "make sure that it exists in the namespace before the merge"
             yield Finding(Weight.PREPARE, text, next=hint)
     for name in sorted(before.keys() - after.keys()):
         if item.new is not None:
