@@ -101,10 +101,12 @@ def test_markdown_begins_with_the_summary_and_folds_the_fields() -> None:
 
 def test_markdown_fits_a_comment_and_keeps_its_tables_whole() -> None:
     big = config("a", conf="\n".join(f"line {number} | x" for number in range(20_000)))
-    text = report.markdown(reviewed(("local", [], [big]), ("staging", [config("b|c")], [])))
+    service = {"kind": "Service", "metadata": {"name": "b|c"}, "spec": {}}
+    text = report.markdown(reviewed(("local", [], [big]), ("staging", [service], [])))
     assert len(text) < 65_536
     assert "cut; `xwiki-stack review` shows all of it" in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 7
     assert {line.count("|") for line in rows} == {4}
     assert text.count("~" * 8) == 4
 

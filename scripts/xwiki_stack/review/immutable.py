@@ -48,6 +48,12 @@ def _sets_address(old: Manifest, change: Change) -> bool:
     return change.new is not ABSENT and old["spec"].get("type") != "ExternalName"
 
 
+def _ends_rolling(_old: Manifest, change: Change) -> bool:
+    """A strategy without rollingUpdate, where the server has filled that in by itself."""
+    kind = change.new.get("type") if isinstance(change.new, dict) else change.new
+    return kind in ("Recreate", "OnDelete")
+
+
 _ANEW = "`kubectl delete {kind} {name}` first"
 
 ROWS: tuple[Immutable, ...] = (
@@ -67,6 +73,23 @@ ROWS: tuple[Immutable, ...] = (
         "apps/validation ValidateStatefulSetUpdate, as above",
         "`kubectl delete statefulset {name} --cascade=orphan`, then apply: the pod and its claim "
         "stay. With another selector delete the orphaned pod too",
+    ),
+    Immutable(
+        ("Deployment",),
+        ("spec.strategy",),
+        "apps/validation ValidateDeploymentStrategy: server-side apply leaves the rollingUpdate "
+        "that the server filled in, which Recreate forbids",
+        "before the merge: `kubectl patch deployment {name} --type=merge --patch "
+        '\'{{"spec":{{"strategy":{{"type":"Recreate","rollingUpdate":null}}}}}}\'`',
+        _ends_rolling,
+    ),
+    Immutable(
+        ("StatefulSet",),
+        ("spec.updateStrategy",),
+        "apps/validation ValidateStatefulSetSpec: as above, which OnDelete forbids",
+        "before the merge: `kubectl patch statefulset {name} --type=merge --patch "
+        '\'{{"spec":{{"updateStrategy":{{"type":"OnDelete","rollingUpdate":null}}}}}}\'`',
+        _ends_rolling,
     ),
     Immutable(
         ("Deployment", "DaemonSet", "ReplicaSet"),
