@@ -36,6 +36,15 @@ def cluster_name(text: str) -> str:
     return text
 
 
+def beside() -> Path:
+    """The folder `shared` beside the checkout, or beside the one that this worktree belongs to."""
+    link = ROOT / ".git"
+    main = ROOT
+    if link.is_file():  # gitdir: <main>/.git/worktrees/<name>
+        main = Path(link.read_text().partition(":")[2].strip()).parents[2]
+    return main.parent / "shared"
+
+
 def logs() -> Path:
     """The folder of step logs, the newest run's files overwriting the older ones'."""
     return cache() / "logs"

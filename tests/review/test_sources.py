@@ -148,3 +148,10 @@ def test_files_for_flux_are_objects_with_their_place(checkout: Repository) -> No
     tree = sources.Tree(checkout.root, sources.End("", "here"))
     names = [(item["kind"], item["metadata"]["name"]) for item in tree.files()]
     assert names == [("Namespace", "a"), ("Values", "main/longhorn")]
+
+
+def test_a_file_for_flux_that_is_no_yaml_is_named(checkout: Repository) -> None:
+    checkout.write("flux/a/broken.yaml", "a: [\n")
+    tree = sources.Tree(checkout.root, sources.End("", "here"))
+    with pytest.raises(IntentError, match=r"flux/a/broken.yaml: not YAML"):
+        tree.files()

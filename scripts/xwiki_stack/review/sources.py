@@ -82,7 +82,7 @@ class Tree:
         """The objects in the files for Flux, and the values of releases that are not ours."""
         found: list[Manifest] = []
         for path in sorted((self.root / FLUX).rglob("*.yaml")):
-            found += _objects(path, path.relative_to(self.root).as_posix())
+            found += objects_in(path, path.relative_to(self.root).as_posix())
         for path in sorted((self.root / "values" / "generated").glob("*/*.yaml")):
             if path.name != "xwiki-stack.yaml":
                 meta = {"name": f"{path.parent.name}/{path.stem}"}
@@ -202,9 +202,28 @@ def _require_git() -> None:
         )
 
 
-def _objects(path: Path, name: str) -> Iterator[Manifest]:
-    """The objects of a file, each with a note of where it was."""
-    for item in yaml.safe_load_all(path.read_text()):
+class _Loader(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: a lone `=`, as in the CRDs of Prometheus, is a text."""
+
+
+def _lone_sign(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", _lone_sign)
+
+
+def objects_in(path: Path, name: str) -> Iterator[Manifest]:
+    """The objects of a file, each with a note of where it was.
+
+    Raises IntentError for what is not YAML.
+    """
+    try:
+        documents = list(yaml.load_all(path.read_text(), Loader=_Loader))
+    except yaml.YAMLError as broken:
+        said = " ".join(str(broken).split())
+        raise IntentError(f"not YAML: {said}", where=name, next="correct it") from broken
+    for item in documents:
         if not isinstance(item, dict) or not item.get("kind"):
             continue
         meta = item.get("metadata") or {}
