@@ -353,10 +353,10 @@ def _add_looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
         "Renders two commits\nwith their committed values and compares the objects field by field. "
         "Verdicts say what restarts and\nfor how long, what the API server will refuse and the way "
         "around, which volumes, images, rights,\nflows, Secrets and schedules change.\n\n"
-        "  xwiki-stack review                        this work, against where it left main\n"
-        "  xwiki-stack review --to HEAD~1            one commit, against its parent\n"
-        "  xwiki-stack review --from v1 --to v2      what an upgrade brings\n"
-        "  xwiki-stack review --format markdown      for a pull request\n\n"
+        "  xwiki-stack review                           this work, against where it left main\n"
+        "  xwiki-stack review --from HEAD~1 --to HEAD   the last commit\n"
+        "  xwiki-stack review --from v1 --to v2         what an upgrade brings\n"
+        "  xwiki-stack review --format markdown         for a pull request\n\n"
         "Exit code 20 when something needs a human, 0 when nothing does; "
         "docs/reference/review.md lists\nevery verdict.",
     )

@@ -92,7 +92,10 @@ def test_values_of_a_secret_appear_nowhere() -> None:
 def test_markdown_begins_with_the_summary_and_folds_the_fields() -> None:
     (case,) = [case for case in cases() if case.name == "mysql-to-another-line"]
     text = report.markdown(reviewed(("staging", case.old, case.new)))
-    assert text.startswith("## Review: `aaaaaaa` (old) → the working tree\n\n| where |")
+    head = (
+        "## What this changes\n\n**2 need a human.** From `aaaaaaa` (old) to the working tree.\n\n"
+    )
+    assert text.startswith(f"{head}| where |")
     assert "| staging | 1 changed | **yes**: 1 outage, 1 upgrade |" in text
     assert "| **upgrade** | StatefulSet `database` |" in text
     assert text.index("<details>") > text.index("**upgrade**")

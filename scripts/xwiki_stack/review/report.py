@@ -60,7 +60,9 @@ def text(review: Review) -> str:
 
 def markdown(review: Review) -> str:
     """For a pull request: a summary, a table of verdicts, the fields folded away."""
-    lines = [f"## Review: {_code(review.start.words)} → {_code(review.end.words)}", ""]
+    need = f"**{review.humans} need a human.** " if review.humans else ""
+    lines = ["## What this changes", ""]
+    lines += [f"{need}From {_code(review.start.words)} to {_code(review.end.words)}.", ""]
     if review.sections:
         lines += ["| where | objects | needs a human |", "| --- | --- | --- |"]
         for section in review.sections:
