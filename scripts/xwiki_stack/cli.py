@@ -11,13 +11,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from xwiki_stack import (
     bench,
     checks,
     decisions,
     generate,
+    images,
     proc,
     render,
     repo,
@@ -175,6 +176,30 @@ def _review(arguments: argparse.Namespace) -> None:
         )
 
 
+def _images_list(arguments: argparse.Namespace) -> None:
+    print(images.text(images.listing(_named(arguments))))
+
+
+def _images_check(arguments: argparse.Namespace) -> None:
+    loose = images.check(_named(arguments))
+    for image in loose:
+        print(f"not pinned: {image.environment}: {image.repository}:{image.tag} ({image.origin})")
+    print("outside production that may wait" if loose else "every image is pinned by digest")
+
+
+def _images_pin(arguments: argparse.Namespace) -> None:
+    pins = images.pin(arguments.env, arguments.keys)
+    for item in pins:
+        change = "unchanged" if item.old == item.new else f"was {item.old or 'not pinned'}"
+        print(f"{item.name} is {item.new} ({change})")
+    if any(item.old != item.new for item in pins):
+        print("written into the intent; next: `make generate`, then commit both")
+
+
+def _named(arguments: argparse.Namespace) -> list[str]:
+    return [arguments.env] if arguments.env else []
+
+
 def _decisions(arguments: argparse.Namespace) -> None:
     print(decisions.text(arguments.env))
 
@@ -319,6 +344,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     backups.add(command)
 
+    _add_images(verbs)
+
     verb("check", _check, "Everything that needs no cluster")
 
     command = verb("test", _test, "Every test, on a kind cluster of their own")
@@ -378,6 +405,36 @@ def _add_looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--format", choices=("text", "markdown", "json"), default="text", help="default: text"
     )
+
+
+def _add_images(verbs: Any) -> None:
+    command = verbs.add_parser(
+        "images",
+        help="Container images: list, check, pin by digest",
+        description="The container images of the environments: where each is written, and what "
+        "pins it.\nA tag may mean something else tomorrow, a digest may not.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="`xwiki-stack images VERB --help` explains each.",
+    )
+    inner = command.add_subparsers(required=True, metavar="VERB")
+    added = inner.add_parser("list", help="every image with origin, tag, digest and who runs it")
+    _add_env(added, default=None)
+    added.set_defaults(verb=_images_list)
+    added = inner.add_parser(
+        "check", help="which are not pinned; exit code 4 when one of production's is not"
+    )
+    _add_env(added, default=None)
+    added.set_defaults(verb=_images_check)
+    added = inner.add_parser(
+        "pin",
+        help="ask the registries what the tags mean now, and write that into the intent",
+        description="Asks the registry of each image for the manifest of its tag and writes the "
+        "digest into\n`images` of the environment's intent. Logs in nowhere.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_env(added)
+    added.add_argument("keys", nargs="*", metavar="IMAGE", help="xwiki, mysql; none means both")
+    added.set_defaults(verb=_images_pin)
 
 
 def _add_ways_not_to_write(generating: argparse.ArgumentParser) -> None:
