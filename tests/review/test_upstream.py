@@ -1,5 +1,6 @@
 """CustomResourceDefinitions of the charts that Flux installs, where their data lies at hand."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def charts() -> list[Path]:
     return sorted(path.parent for path in UPSTREAM.glob("*/crds")) if UPSTREAM.is_dir() else []
 
 
+@cache
 def definitions(chart: Path) -> list[Manifest]:
     files = sorted((chart / "crds").rglob("*.yaml"))
     every = [item for path in files for item in sources.objects_in(path, path.name)]

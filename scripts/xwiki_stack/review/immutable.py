@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xwiki_stack.policy import Manifest
-from xwiki_stack.review.changes import ABSENT, Change, Difference, amount
+from xwiki_stack.review.changes import ABSENT, Change, Difference, Fate, amount
 
 When = Callable[[Manifest, Change], bool]
 """Looks at the old object and the change: does it fall under the row?"""
@@ -192,9 +192,12 @@ ROWS: tuple[Immutable, ...] = (
 
 
 def refused(difference: Difference) -> list[tuple[Immutable, list[Change]]]:
-    """The rows that a changed object falls under, each with the changes that do."""
+    """The rows that a changed object falls under, each with the changes that do.
+
+    One under another name is made anew, so nothing of it is refused.
+    """
     old = difference.old
-    if old is None or difference.new is None:
+    if old is None or difference.fate is not Fate.CHANGED:
         return []
     found = []
     for row in ROWS:

@@ -153,9 +153,9 @@ def _halves(section: Section) -> Iterator[tuple[str, list[tuple[list[Identity], 
     humans = _grouped(section.humans)
     others = _grouped([item for item in section.verdicts if not item.finding.weight.human])
     if humans:
-        yield f"needs a human ({len(humans)})", humans
+        yield f"needs a human ({len(section.humans)})", humans
     if others:
-        yield f"good to know ({len(others)})", others
+        yield "good to know", others
 
 
 def _grouped(verdicts: Sequence[Verdict]) -> list[tuple[list[Identity], Finding]]:
@@ -174,17 +174,16 @@ def _grouped(verdicts: Sequence[Verdict]) -> list[tuple[list[Identity], Finding]
 def _verdict_lines(subjects: list[Identity], finding: Finding) -> Iterator[str]:
     head = f"    {finding.weight.value:<9}"
     margin = " " * len(head)
-    yield f"{head}{_together(subjects)}"
-    parts = [finding.text]
+    parts = [(head, _together(subjects)), (margin, finding.text)]
     if finding.causes:
-        parts.append(f"cause: {_causes(finding.causes)}")
+        parts.append((margin, f"cause: {_causes(finding.causes)}"))
     if finding.next:
-        parts.append(f"next: {finding.next}")
-    for part in parts:
+        parts.append((margin, f"next: {finding.next}"))
+    for beginning, part in parts:
         yield from textwrap.wrap(
             part,
             WIDTH,
-            initial_indent=margin,
+            initial_indent=beginning,
             subsequent_indent=f"{margin}  ",
             break_long_words=False,
             break_on_hyphens=False,

@@ -19,6 +19,11 @@ from xwiki_stack.errors import IntentError, UndecidedError
 from xwiki_stack.policy import Manifest
 from xwiki_stack.review.changes import FILE
 
+try:  # A tenth of the time, where PyYAML was built with it; CRDs are large.
+    from yaml import CSafeLoader as _Base
+except ImportError:
+    from yaml import SafeLoader as _Base  # type: ignore[assignment]
+
 MAIN = ("origin/main", "main")
 """Where a review begins when nobody says: what others have, else what this checkout calls so."""
 
@@ -202,7 +207,7 @@ def _require_git() -> None:
         )
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_Base):
     """YAML as Kubernetes reads it: a lone `=`, as in the CRDs of Prometheus, is a text."""
 
 

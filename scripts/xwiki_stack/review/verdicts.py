@@ -203,10 +203,14 @@ def claims_of_pods(item: Difference, _all: Comparison) -> Iterator[Finding]:
 def image(item: Difference, _all: Comparison) -> Iterator[Finding]:
     """Another image; of a program that keeps data, another version of it."""
     before, after = _images(item.old), _images(item.new)
-    for name in (name for name in after if name in before and before[name] != after[name]):
+    moved = [name for name in after if name in before and before[name] != after[name]]
+    said = {after[name] for name in moved if _program(item.new, name)}
+    for name in moved:
         old, new = before[name], after[name]
         path = (f"image of {name}",)
         program = _program(item.new, name)
+        if new in said and not program:
+            continue  # a helper beside the program, of the same image
         if old.repository == new.repository and old.tag == new.tag:
             if not new.digest:
                 text = f"{new.name} is no longer pinned by digest"
@@ -215,8 +219,8 @@ def image(item: Difference, _all: Comparison) -> Iterator[Finding]:
                 kind = "another build" if old.digest else "the same tag, now pinned"
                 yield Finding(Weight.NOTE, f"{kind} of {new.name}: {new.digest[:19]}", path)
             continue
-        moved = "" if old.repository == new.repository else f" from {old.repository}"
-        words = f"{old.tag} -> {new.tag}{moved}"
+        elsewhere = "" if old.repository == new.repository else f" from {old.repository}"
+        words = f"{old.tag} -> {new.tag}{elsewhere}"
         if not program or old.repository != new.repository:
             weight = Weight.UPGRADE if program else Weight.NOTE
             yield Finding(weight, f"image {new.repository} {words}", path, _window(program))
@@ -416,13 +420,43 @@ def gone(item: Difference, all_: Comparison) -> Iterator[Finding]:
         yield Finding(Weight.NOTE, "is new")
 
 
+ANEW = (
+    "spec.releaseName",
+    "spec.targetNamespace",
+    "spec.storageNamespace",
+    "spec.chart.spec.chart",
+)
+"""Fields of a HelmRelease that make helm-controller uninstall it and install it anew."""
+
+
 def release(item: Difference, _all: Comparison) -> Iterator[Finding]:
-    """Another version of a chart that is not rendered here."""
-    if item.kind not in ("HelmRelease", "OCIRepository"):
+    """What Flux installs comes, goes, moves to another version, or is made anew."""
+    if item.kind == "Kustomization" and _prunes(item.old) and not _prunes(item.new):
+        if item.new is None:
+            text = "goes, and Flux deletes everything that it applied, since it prunes"
+            hint = "set `prune: false` first and let that reach the cluster; a new name is the same"
+            yield Finding(Weight.DATA, text, next=hint)
+        else:
+            yield Finding(Weight.NOTE, "no longer deletes what goes from Git", ("spec.prune",))
+    if item.kind == "HelmRelease" and _foreign(item.new or item.old):
+        if item.old is None:
+            text = "installs a chart whose objects and rights are not shown here"
+            yield Finding(
+                Weight.ACCESS, text, next="read its values, and render it where it is had"
+            )
+        if item.new is None:
+            text = "goes, and Flux uninstalls it: its objects, and claims that nothing keeps"
+            yield Finding(Weight.DATA, text, next="what of it holds data, and is that kept?")
+    if item.fate is not Fate.CHANGED:
         return
-    for change in item.below("spec.chart.spec.version", "spec.chart.spec.chart", "spec.ref"):
-        text = f"chart {_plain(change.old)} -> {_plain(change.new)}; its objects are not shown here"
-        yield Finding(Weight.UPGRADE, text, (change.path,), "read its release notes")
+    if item.kind == "HelmRelease" and (moved := item.below(*ANEW)):
+        text = "is uninstalled and installed anew, with all its objects"
+        yield Finding(Weight.DATA, text, _paths(moved), "what of it holds data, and is that kept?")
+    if item.kind in ("HelmRelease", "OCIRepository"):
+        for change in item.below("spec.chart.spec.version", "spec.ref"):
+            words = f"{_plain(change.old)} -> {_plain(change.new)}"
+            text = f"chart {words}; its objects are not shown here"
+            yield Finding(Weight.UPGRADE, text, (change.path,), "read its release notes")
 
 
 def broken_rule(item: Difference, _all: Comparison) -> Iterator[Finding]:
@@ -653,6 +687,17 @@ def _speaker(pods: access.Pods, all_: Comparison) -> Identity:
         if item.kind == "NetworkPolicy"
         and pods in {access.pods_of(side, all_.namespace) for side in (item.old, item.new) if side}
     )
+
+
+def _prunes(item: Manifest | None) -> bool:
+    return bool(item and item["spec"].get("prune"))
+
+
+def _foreign(item: Manifest | None) -> bool:
+    """Whether a HelmRelease is whole, not a patch of one, and its chart not of this repository."""
+    spec = (item or {}).get("spec") or {}
+    chart = str(((spec.get("chart") or {}).get("spec") or {}).get("chart", ""))
+    return "chartRef" in spec or bool(chart and not chart.startswith("."))
 
 
 def _component(item: Difference) -> str:
