@@ -27,6 +27,8 @@ BLOCKING = {
     "backups.rpo": 4,
     "backups.rto": 4,
     "backups.drills": 4,
+    "images.mysql": 10,
+    "images.xwiki": 10,
 }
 """Key of an intent, and the blocking decision that it takes (mission, section 12)."""
 
