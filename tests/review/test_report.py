@@ -77,6 +77,13 @@ def test_a_text_of_many_lines_is_shown_by_its_lines() -> None:
     assert "one" not in text
 
 
+def test_a_text_of_many_lines_that_comes_is_shown_by_its_lines_too() -> None:
+    new = config("a", conf="one\ntwo\n")
+    found = reviewed(("local", [config("a")], [new]), ("staging", [], [new]))
+    assert "          +one\n          +two\n" in report.text(found)
+    assert "+   conf: |\n+     one\n+     two\n" in report.markdown(found)
+
+
 def test_values_of_a_secret_appear_nowhere() -> None:
     def secret(value: str) -> dict[str, Any]:
         return {"kind": "Secret", "metadata": {"name": "s"}, "stringData": {"key": value}}

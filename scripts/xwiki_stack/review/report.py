@@ -130,8 +130,11 @@ def counts(comparison: Comparison) -> str:
 def field_lines(change: Change) -> Iterator[str]:
     """One field as lines of a diff, the path first."""
     old, new = change.old, change.new
-    if isinstance(old, str) and isinstance(new, str) and "\n" in old + new:
+    if all(side is ABSENT or isinstance(side, str) for side in (old, new)) and any(
+        isinstance(side, str) and "\n" in side for side in (old, new)
+    ):
         yield change.path
+        old, new = ("" if side is ABSENT else side for side in (old, new))
         diff = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=1)
         yield from (f"  {line}" for line in diff if not line.startswith(("---", "+++")))
         return
@@ -325,6 +328,18 @@ def _scalar(value: Any) -> str:
     return "(nothing)" if value is ABSENT else json.dumps(value, ensure_ascii=False, default=str)
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML with texts of many lines as people write them."""
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def _yaml(value: Any) -> list[str]:
-    said = yaml.safe_dump(value, sort_keys=False, width=10_000, allow_unicode=True)
+    said = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
     return [line for line in said.splitlines() if line != "..."]

@@ -290,6 +290,10 @@ def secret(item: Difference, all_: Comparison) -> Iterator[Finding]:
             text = f"reads Secret {name}{keys}: until it exists, the pod waits"
             hint = "make sure that it exists in the namespace before the merge"
             yield Finding(Weight.PREPARE, text, next=hint)
+    for name in sorted(_pull_secrets(item.new) - _pull_secrets(item.old)):
+        text = f"pulls images with Secret {name}: without it a private registry refuses"
+        hint = "make sure that it exists in the namespace before the merge"
+        yield Finding(Weight.PREPARE, text, next=hint)
     for name in sorted(before.keys() - after.keys()):
         if item.new is not None:
             yield Finding(Weight.NOTE, f"no longer reads Secret {name}")
@@ -573,9 +577,12 @@ def secrets_of(item: Manifest | None) -> dict[str, set[str]]:
             reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
             if reference:
                 found[reference["name"]].add(reference["key"])
-    for reference in spec.get("imagePullSecrets") or []:
-        found.setdefault(reference["name"], set())
     return found
+
+
+def _pull_secrets(item: Manifest | None) -> set[str]:
+    spec = pod_of(item).get("spec", {}) if item else {}
+    return {reference["name"] for reference in spec.get("imagePullSecrets") or []}
 
 
 @dataclass(frozen=True)
