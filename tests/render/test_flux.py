@@ -491,7 +491,7 @@ def test_an_undecided_prod_has_nothing_in_the_tree_and_a_decided_one_has() -> No
     assert not (FLUX / "apps" / "xwiki-stack" / "prod").exists()
     assert "xwiki-stack-prod" not in clusters.parts("main")
     entry = clusters.files("main")["flux/clusters/main/kustomizations.yaml"]
-    assert "# Left out: prod, undecided: decisions 1, 2, 3, 4." in entry
+    assert "# Left out: prod, undecided: decisions 1, 2, 3, 4, 10." in entry
     assert "open4goods-prod" not in json.dumps(clusters.built("main"))
     assert "xwiki-stack-prod" in clusters.parts("decided")
     assert "open4goods-prod" in json.dumps(clusters.built("decided"))

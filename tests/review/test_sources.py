@@ -1,0 +1,157 @@
+"""Which two trees a review compares: on a repository of its own, and never writing to it."""
+
+from pathlib import Path
+
+import pytest
+
+from xwiki_stack import cluster, proc, repo
+from xwiki_stack.errors import IntentError, UndecidedError
+from xwiki_stack.review import sources
+
+
+class Repository:
+    """A checkout with as many commits as a test makes."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.git("config", "user.email", "author@example.org")
+        self.git("config", "user.name", "Author")
+
+    def git(self, *words: str) -> str:
+        return proc.run(["git", "-C", self.root, *words]).out.strip()
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def commit(self, title: str) -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message", title)
+        return self.git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A chart with one environment on main; Helm is the one of the real checkout."""
+    tools = cluster.tools()
+    monkeypatch.setattr(cluster, "tools", lambda: tools)
+    monkeypatch.setattr(repo, "ROOT", tmp_path / "checkout")
+    (tmp_path / "checkout").mkdir()
+    made = Repository(tmp_path / "checkout")
+    made.write("Chart.yaml", "{apiVersion: v2, name: c, version: 0.1.0}\n")
+    made.write("values/generated/local/xwiki-stack.yaml", "{}\n")
+    made.write("values/envs/local.yaml", "{cluster: small}\n")
+    made.write("values/clusters/small.yaml", "{project: wiki}\n")
+    made.commit("one")
+    return made
+
+
+def test_without_a_word_the_work_is_compared_with_where_it_left_main(checkout: Repository) -> None:
+    left = checkout.git("rev-parse", "HEAD")
+    checkout.git("switch", "--quiet", "--create", "work")
+    checkout.commit("mine")
+    checkout.git("switch", "--quiet", "main")
+    checkout.commit("theirs")
+    checkout.git("switch", "--quiet", "work")
+    start, end = sources.ends("", "")
+    assert (start.commit, end.commit) == (left, "")
+    assert start.words == f"{left[:7]} (one), where it left main"
+    assert end.words == "the working tree"
+
+
+def test_what_others_have_counts_more_than_a_main_of_ones_own(checkout: Repository) -> None:
+    pushed = checkout.git("rev-parse", "HEAD")
+    checkout.git("update-ref", "refs/remotes/origin/main", pushed)
+    checkout.commit("not pushed yet")
+    assert sources.ends("", "")[0].commit == pushed
+
+
+def test_one_commit_of_main_is_compared_with_its_parent(checkout: Repository) -> None:
+    first, second = checkout.git("rev-parse", "HEAD"), checkout.commit("two")
+    start, end = sources.ends("", "HEAD")
+    assert (start.commit, end.commit) == (first, second)
+    assert start.words.endswith("its parent")
+    with pytest.raises(IntentError, match="has no parent"):
+        sources.ends("", first)
+
+
+@pytest.mark.parametrize("word", ["nope", "--all", "HEAD:Chart.yaml", "HEAD~9"])
+def test_what_git_does_not_know_is_told(checkout: Repository, word: str) -> None:
+    with pytest.raises(IntentError, match="Git knows no commit"):
+        sources.ends(word, "")
+
+
+def test_without_main_or_git_it_says_so(checkout: Repository, tmp_path: Path) -> None:
+    checkout.git("branch", "--move", "trunk")
+    with pytest.raises(IntentError, match="no main branch"):
+        sources.ends("", "")
+    checkout.root.joinpath(".git").rename(tmp_path / "git")
+    with pytest.raises(IntentError, match="no checkout of Git"):
+        sources.ends("", "")
+
+
+def test_a_tree_is_taken_out_of_git_and_gone_afterwards(checkout: Repository) -> None:
+    first = checkout.git("rev-parse", "HEAD")
+    checkout.write("Chart.yaml", "{apiVersion: v2, name: c, version: 0.2.0}\n")
+    before = checkout.git("status", "--porcelain")
+    with sources.trees(first, "") as (old, new):
+        assert "0.1.0" in (old.root / "Chart.yaml").read_text()
+        assert "0.2.0" in (new.root / "Chart.yaml").read_text()
+        assert new.root == checkout.root
+        assert old.namespace("local") == "wiki-local"
+        assert old.environments() == {"local"}
+        place = old.root
+    assert not place.exists()
+    assert checkout.git("status", "--porcelain") == before
+    assert checkout.git("worktree", "list").count("\n") == 0
+
+
+def test_a_commit_from_before_the_chart_is_told(checkout: Repository) -> None:
+    checkout.git("rm", "--quiet", "Chart.yaml")
+    bare = checkout.commit("no chart")
+    with pytest.raises(IntentError, match="there is no chart in"), sources.trees(bare, ""):
+        pass
+
+
+def test_an_environment_is_known_at_either_end(checkout: Repository) -> None:
+    checkout.git("rm", "--quiet", "-r", "values/generated/local")
+    checkout.write("values/envs/prod.yaml", "{cluster: small}\n")
+    checkout.commit("gone")
+    with sources.trees("HEAD~1", "HEAD") as both:
+        assert sources.environments(both) == ["local"]
+        assert sources.environments(both, "local") == ["local"]
+        with pytest.raises(UndecidedError, match="decisions --env prod"):
+            sources.environments(both, "prod")
+        with pytest.raises(IntentError, match="allowed: local"):
+            sources.environments(both, "nope")
+
+
+def test_what_helm_refuses_names_the_end(checkout: Repository) -> None:
+    checkout.write("templates/a.yaml", '{{ fail "no" }}\n')
+    checkout.commit("broken")
+    with (
+        sources.trees("HEAD~1", "HEAD") as (_old, new),
+        pytest.raises(IntentError, match=r"the chart of HEAD, .* \(broken\) does not render for"),
+    ):
+        new.objects("local")
+
+
+def test_files_for_flux_are_objects_with_their_place(checkout: Repository) -> None:
+    checkout.write(
+        "flux/a/namespace.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n"
+    )
+    kustomization = "{apiVersion: kustomize.config.k8s.io/v1beta1, kind: Kustomization}\n"
+    checkout.write("flux/a/kustomization.yaml", kustomization)
+    checkout.write("values/generated/main/longhorn.yaml", "{replicas: 1}\n")
+    tree = sources.Tree(checkout.root, sources.End("", "here"))
+    names = [(item["kind"], item["metadata"]["name"]) for item in tree.files()]
+    assert names == [("Namespace", "a"), ("Values", "main/longhorn")]
+
+
+def test_a_file_for_flux_that_is_no_yaml_is_named(checkout: Repository) -> None:
+    checkout.write("flux/a/broken.yaml", "a: [\n")
+    tree = sources.Tree(checkout.root, sources.End("", "here"))
+    with pytest.raises(IntentError, match=r"flux/a/broken.yaml: not YAML"):
+        tree.files()
