@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from xwiki_stack import cluster, proc, repo
+from xwiki_stack import cluster, gitops, intent, proc, repo
 from xwiki_stack.errors import IntentError, UndecidedError
 from xwiki_stack.review import sources
 
@@ -138,20 +139,75 @@ def test_what_helm_refuses_names_the_end(checkout: Repository) -> None:
         new.objects("local")
 
 
-def test_files_for_flux_are_objects_with_their_place(checkout: Repository) -> None:
-    checkout.write(
-        "flux/a/namespace.yaml", "{apiVersion: v1, kind: Namespace, metadata: {name: a}}\n"
+ENTRY = "flux/clusters/main"
+
+
+def kustomization(**fields: list[str]) -> str:
+    return yaml.safe_dump(
+        {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **fields}
     )
-    kustomization = "{apiVersion: kustomize.config.k8s.io/v1beta1, kind: Kustomization}\n"
-    checkout.write("flux/a/kustomization.yaml", kustomization)
+
+
+def flux_part(name: str, path: str) -> str:
+    about = {"name": name, "namespace": "flux-system"}
+    api = "kustomize.toolkit.fluxcd.io/v1"
+    part = {"apiVersion": api, "kind": "Kustomization", "metadata": about, "spec": {"path": path}}
+    return yaml.safe_dump(part, explicit_start=True)
+
+
+def namespace(name: str) -> str:
+    return f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}\n"
+
+
+def files_of(checkout: Repository) -> list[tuple[str, str]]:
+    tree = sources.Tree(checkout.root, sources.End("", "here"))
+    return [(item["kind"], item["metadata"]["name"]) for item in tree.files()]
+
+
+def test_what_flux_is_led_to_is_read_and_nothing_else(checkout: Repository) -> None:
+    checkout.write(f"{ENTRY}/kustomization.yaml", kustomization(resources=["parts.yaml"]))
+    parts = [flux_part("one", "./flux/infra/one"), flux_part("of-others", "./config/crd")]
+    checkout.write(f"{ENTRY}/parts.yaml", "".join(parts))
+    checkout.write(
+        "flux/infra/one/kustomization.yaml",
+        kustomization(
+            resources=["one.yaml", "https://example.org/far"], components=["../../release"]
+        ),
+    )
+    checkout.write("flux/infra/one/one.yaml", namespace("one"))
+    checkout.write("flux/infra/one/unnamed.yaml", namespace("unnamed"))
+    checkout.write("flux/infra/two/two.yaml", namespace("two"))
+    patch = {"patches": [{"path": "patch.yaml"}]}
+    checkout.write("flux/release/kustomization.yaml", yaml.safe_dump(patch))
+    checkout.write("flux/release/patch.yaml", namespace("any"))
     checkout.write("values/generated/main/longhorn.yaml", "{replicas: 1}\n")
-    tree = sources.Tree(checkout.root, sources.End("", "here"))
-    names = [(item["kind"], item["metadata"]["name"]) for item in tree.files()]
-    assert names == [("Namespace", "a"), ("Values", "main/longhorn")]
+    assert files_of(checkout) == [
+        ("Kustomization", "one"),
+        ("Kustomization", "of-others"),
+        ("Namespace", "one"),
+        ("Namespace", "any"),
+        ("Values", "main/longhorn"),
+    ]
 
 
-def test_a_file_for_flux_that_is_no_yaml_is_named(checkout: Repository) -> None:
-    checkout.write("flux/a/broken.yaml", "a: [\n")
-    tree = sources.Tree(checkout.root, sources.End("", "here"))
-    with pytest.raises(IntentError, match=r"flux/a/broken.yaml: not YAML"):
-        tree.files()
+def test_a_folder_without_a_kustomization_is_read_whole_as_flux_does(checkout: Repository) -> None:
+    checkout.write(f"{ENTRY}/a/one.yaml", namespace("one"))
+    checkout.write(f"{ENTRY}/parts.yaml", flux_part("up", "./../../.."))
+    assert files_of(checkout) == [("Namespace", "one"), ("Kustomization", "up")]
+
+
+def test_a_file_for_flux_that_is_no_yaml_or_nowhere_is_named(checkout: Repository) -> None:
+    checkout.write(f"{ENTRY}/broken.yaml", "a: [\n")
+    with pytest.raises(IntentError, match=rf"{ENTRY}/broken.yaml: not YAML"):
+        files_of(checkout)
+    checkout.write(f"{ENTRY}/kustomization.yaml", kustomization(resources=["none.yaml"]))
+    with pytest.raises(IntentError, match=rf"{ENTRY}/kustomization.yaml: it names none.yaml"):
+        files_of(checkout)
+
+
+def test_the_tree_of_this_repository_is_read_as_far_as_it_is_installed() -> None:
+    tree = sources.Tree(repo.ROOT, sources.End("", "here"))
+    found = {item["metadata"]["name"] for item in tree.files() if item["kind"] == "HelmRelease"}
+    cluster_facts = intent.load_cluster("main")
+    assert len(gitops.releases(cluster_facts)) >= 4
+    assert found == {*gitops.releases(cluster_facts), "xwiki-stack-staging", "any"}

@@ -84,15 +84,61 @@ class Tree:
             ) from refused
 
     def files(self) -> list[Manifest]:
-        """The objects in the files for Flux, and the values of releases that are not ours."""
+        """The objects in the files that Flux takes, and the values of releases that are not ours.
+
+        Raises IntentError for what is not YAML, and for a kustomization that names what is nowhere.
+        """
         found: list[Manifest] = []
-        for path in sorted((self.root / FLUX).rglob("*.yaml")):
-            found += objects_in(path, path.relative_to(self.root).as_posix())
+        for path in self._taken():
+            found += objects_in(path, self._name(path))
         for path in sorted((self.root / "values" / "generated").glob("*/*.yaml")):
             if path.name != "xwiki-stack.yaml":
                 meta = {"name": f"{path.parent.name}/{path.stem}"}
                 found.append({"kind": "Values", "metadata": meta, "values": _mapping(path)})
         return found
+
+    def _taken(self) -> list[Path]:
+        """The files that the entries of the clusters lead to, by name; patches are among them.
+
+        What lies elsewhere, in another source of Flux or behind an address, is not read.
+        """
+        top = self.root.resolve()
+        waiting = list((top / FLUX / "clusters").glob("*/"))
+        seen: set[Path] = set()
+        while waiting:
+            path = waiting.pop().resolve()
+            if path in seen or not path.is_relative_to(top):
+                continue
+            seen.add(path)
+            if path.is_dir():
+                waiting += self._named_in(path)
+                continue
+            for item in objects_in(path, self._name(path)):
+                part = top / str((item.get("spec") or {}).get("path", ""))
+                if item["kind"] == "Kustomization" and part.is_dir():
+                    waiting.append(part)
+        return sorted(path for path in seen if path.is_file())
+
+    def _named_in(self, folder: Path) -> list[Path]:
+        """What a folder's kustomization names; without one all of it, as Flux does."""
+        about = folder / "kustomization.yaml"
+        if not about.is_file():
+            return sorted(folder.rglob("*.yaml"))
+        (document,) = _documents(about, self._name(about)) or [{}]
+        names = [*document.get("resources", ()), *document.get("components", ())]
+        names += [patch["path"] for patch in document.get("patches", ()) if "path" in patch]
+        here = [folder / name for name in names if "://" not in name]
+        for path in here:
+            if not path.exists():
+                raise IntentError(
+                    f"it names {path.relative_to(folder)}, which is not there",
+                    where=self._name(about),
+                    next="correct it",
+                )
+        return here
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root.resolve()).as_posix()
 
 
 @contextlib.contextmanager
@@ -223,12 +269,7 @@ def objects_in(path: Path, name: str) -> Iterator[Manifest]:
 
     Raises IntentError for what is not YAML.
     """
-    try:
-        documents = list(yaml.load_all(path.read_text(), Loader=_Loader))
-    except yaml.YAMLError as broken:
-        said = " ".join(str(broken).split())
-        raise IntentError(f"not YAML: {said}", where=name, next="correct it") from broken
-    for item in documents:
+    for item in _documents(path, name):
         if not isinstance(item, dict) or not item.get("kind"):
             continue
         meta = item.get("metadata") or {}
@@ -237,6 +278,14 @@ def objects_in(path: Path, name: str) -> Iterator[Manifest]:
             continue
         notes = {**(meta.get("annotations") or {}), FILE: name}
         yield {**item, "metadata": {**meta, "annotations": notes}}
+
+
+def _documents(path: Path, name: str) -> list[Any]:
+    try:
+        return list(yaml.load_all(path.read_text(), Loader=_Loader))
+    except yaml.YAMLError as broken:
+        said = " ".join(str(broken).split())
+        raise IntentError(f"not YAML: {said}", where=name, next="correct it") from broken
 
 
 def _mapping(path: Path) -> dict[str, Any]:
