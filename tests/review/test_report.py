@@ -96,6 +96,24 @@ def test_values_of_a_secret_appear_nowhere() -> None:
         assert "swordfish" not in form(found)
 
 
+def test_where_a_file_was_read_is_a_note_of_ours_and_shown_nowhere() -> None:
+    def noted(file: str, **more: str) -> dict[str, Any]:
+        item = config("a", k="1")
+        return {**item, "metadata": {"name": "a", "annotations": {changes.FILE: file, **more}}}
+
+    for old, new in (
+        ([], [noted("x")]),
+        ([noted("x")], []),
+        ([noted("x")], [noted("y", note="2")]),
+    ):
+        found = reviewed(("flux", old, new))
+        for text in (report.text(found), report.markdown(found), report.json_text(found)):
+            assert changes.FILE not in text
+            assert "ConfigMap" in text
+    assert "note" in report.markdown(found)
+    assert reviewed(("flux", [noted("x")], [noted("y")])).same == ("flux",)
+
+
 def test_markdown_begins_with_the_summary_and_folds_the_fields() -> None:
     (case,) = [case for case in cases() if case.name == "mysql-to-another-line"]
     text = report.markdown(reviewed(("staging", case.old, case.new)))

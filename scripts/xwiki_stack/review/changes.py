@@ -177,7 +177,7 @@ FILE = "xwiki-stack.review/file"
 
 def file_of(item: Manifest) -> str:
     """The file an object was read from; '' for a rendered one."""
-    return str((item["metadata"].get("annotations") or {}).get(FILE, ""))
+    return str((item.get("metadata", {}).get("annotations") or {}).get(FILE, ""))
 
 
 def changes(old: Any, new: Any, path: str = "") -> Iterator[Change]:
@@ -213,7 +213,12 @@ def under(path: str, *prefixes: str) -> bool:
 
 
 def masked(item: Manifest) -> Manifest:
-    """A Secret with a fingerprint instead of each value, and without the notes of SOPS."""
+    """An object without our note of its file; a Secret with fingerprints, without notes of SOPS."""
+    if file_of(item):
+        meta = item["metadata"]
+        notes = {key: value for key, value in meta["annotations"].items() if key != FILE}
+        kept = {key: value for key, value in meta.items() if key != "annotations"}
+        item = {**item, "metadata": {**kept, **({"annotations": notes} if notes else {})}}
     if item.get("kind") != "Secret":
         return item
     hidden = {key: value for key, value in item.items() if key != "sops"}
@@ -230,8 +235,7 @@ def _fingerprint(value: object) -> str:
 def _difference(identity: Identity, old: Manifest | None, new: Manifest | None) -> Difference:
     found: tuple[Change, ...] = ()
     if old is not None and new is not None:
-        every = changes(masked(old), masked(new))
-        found = tuple(change for change in every if FILE not in change.path)
+        found = tuple(changes(masked(old), masked(new)))
     return Difference(identity, old, new, found)
 
 
