@@ -3,7 +3,8 @@
 GROUPS = {
     "tests/backups/test_bench_site.py": "backups of a running wiki",
     "tests/backups/test_drill.py": "backups of a running wiki",
-    "tests/backups/test_xar": "backups of a running wiki",
+    "tests/backups/test_xar.py": "backups of a running wiki",
+    "tests/backups/test_xar_restore.py": "backups of a running wiki",
     "tests/backups/": "backups",
     "tests/contract/": "images",
     "tests/e2e/test_broken_states.py": "broken states",
