@@ -28,6 +28,7 @@ from xwiki_stack.backup import (
 )
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, M, Site
+from xwiki_stack.backup.progress import Progress
 from xwiki_stack.backup.stopwatch import Stopwatch
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import rate, size
@@ -36,8 +37,6 @@ from xwiki_stack.errors import DamagedError, IncompleteError, IntentError, Refus
 Emit = Callable[[str], None]
 
 ALL, DATABASE, FILES = "all", "database", "files"
-
-PROGRESS_SECONDS = 5.0
 
 SETTLERS = 8
 """Files waited for at a time; more gained nothing."""
@@ -83,7 +82,7 @@ def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
     emit(f"set {made.id}: {size(made.bytes)} stored; opening all of it before anything is written")
     watch = Stopwatch()
     with deadline.within(config.limits.run_minutes):
-        with watch.step("open"):
+        with watch.step("open"), store.told(Progress("opening", emit, made.bytes).add):
             plain = verify.opened(
                 store, made, identities, database=server is not None, content=root is not None
             )
@@ -181,7 +180,7 @@ def _empty_folder(config: Config) -> Path:
 def _load(store: Store, made: Site, identities: Sequence[Any], server: mysql.Server,
           emit: Emit) -> int:  # fmt: skip
     """Load the dump and count what the server has then."""
-    progress = _Progress("database", made.database.plain_bytes, emit)
+    progress = Progress("database", emit, made.database.plain_bytes)
     drop = f"drop {', '.join(made.schemas)} and run again"
     try:
         with server.loading() as loading:
@@ -245,7 +244,7 @@ def _write_all(store: Store, made: Site, identities: Sequence[Any], root: Path, 
     plain = [entry for entry in entries if entry.kind == files.FILE]
     for entry in folders:
         (root / entry.path).mkdir(exist_ok=entry.path in files.SKIPPED)
-    progress = _Progress("files", made.files["bytes"], emit)
+    progress = Progress("files", emit, made.files["bytes"])
     for number, packed in enumerate(index.packs):
         held = [entry for entry in entries if entry.pack == number]
         files.extract(store, packed, held, identities, lambda entry: _File(root, entry, progress))
@@ -273,7 +272,7 @@ def _write_all(store: Store, made: Site, identities: Sequence[Any], root: Path, 
 class _File(files.Sink):
     """A file that is written where none is."""
 
-    def __init__(self, root: Path, entry: files.Entry, progress: "_Progress") -> None:
+    def __init__(self, root: Path, entry: files.Entry, progress: Progress) -> None:
         self._path, self._entry, self._progress = root / entry.path, entry, progress
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         self._file: IO[bytes] = os.fdopen(os.open(self._path, flags, 0o600), "wb")
@@ -288,23 +287,6 @@ class _File(files.Sink):
         with self._file:
             if not whole:
                 self._path.unlink()
-
-
-class _Progress:
-    """Says now and then how far it is, and how fast."""
-
-    def __init__(self, what: str, total: int, emit: Emit) -> None:
-        self._what, self._total, self._emit = what, total, emit
-        self.done = 0
-        self._began = self._spoke = time.monotonic()
-
-    def add(self, count: int) -> None:
-        self.done += count
-        now = time.monotonic()
-        if now - self._spoke >= PROGRESS_SECONDS:
-            self._spoke = now
-            speed = rate(self.done, now - self._began)
-            self._emit(f"{self._what}: {size(self.done)} of {size(self._total)}, {speed}")
 
 
 def _settle(path: Path, entry: files.Entry | None = None) -> None:

@@ -135,10 +135,20 @@ class Store:
     def __init__(self, config: Config, patience: Patience = STEADY) -> None:
         self._config, self._bucket, self._patience = config, config.store, patience
         self._client = _client(config, patience)
+        self.passed: Callable[[int], None] = _unheard
 
     def hasty(self) -> "Store":
         """The same store, given up soon."""
         return Store(self._config, HASTY)
+
+    @contextlib.contextmanager
+    def told(self, passed: Callable[[int], None]) -> Iterator[None]:
+        """Within it, `passed` gets the count of each block of a large object, read or written."""
+        self.passed = passed
+        try:
+            yield
+        finally:
+            self.passed = _unheard
 
     def key(self, name: str) -> str:
         """An object as an operator finds it: s3://bucket/prefix/name."""
@@ -251,6 +261,7 @@ class Store:
                     for block in body.iter_chunks(BLOCK):
                         position += len(block)
                         failures = 0
+                        self.passed(len(block))
                         yield block
                 if position < total:
                     raise IncompleteReadError(actual_bytes=position, expected_bytes=total)
@@ -498,6 +509,7 @@ class Upload:
             view = view[self._filling.fill(view) :]
             if self._filling.full:
                 self._send(self._filling)
+        self._store.passed(len(data))
         return len(data)
 
     def flush(self) -> None:
@@ -693,6 +705,10 @@ def _may_pass(said: Exception) -> bool:
     if code in HOPELESS or code in ABSENT or code in HELD or status in (401, 403, 507):
         return False
     return status >= 500 or status in (0, 200, 408, 429) or code in ("SlowDown", "RequestTimeout")
+
+
+def _unheard(_count: int) -> None:
+    pass
 
 
 def _client(config: Config, patience: Patience) -> "S3Client":
