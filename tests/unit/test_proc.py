@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -282,6 +283,27 @@ def test_an_attached_program_cleans_up_and_then_the_interrupt_goes_on(
         thread.join()
         signal.signal(signal.SIGUSR1, before)
     assert clean.exists()
+
+
+def test_an_attached_program_that_ignores_ctrl_c_is_ended_all_the_same(tmp_path: Path) -> None:
+    """Both of us do so where a script has started us in the background."""
+    ready, ended = tmp_path / "ready", tmp_path / "ended"
+    argv = ["sh", "-c", f"trap 'touch {ended}; exit 0' TERM; touch {ready};"
+                        " while :; do sleep 0.05; done"]  # fmt: skip
+    script = (
+        "import signal, sys; from xwiki_stack import cli, proc\n"
+        f"with cli._interruptible(): proc.attached({argv!r})"
+    )
+    words = "trap '' INT; exec \"$@\""
+    program = subprocess.Popen(["/bin/sh", "-c", words, "sh", sys.executable, "-c", script])
+    try:
+        eventually(ready.exists)
+        time.sleep(0.5)  # the program may be ready before its starter has come to wait for it
+        program.terminate()
+        program.wait(timeout=10)
+    finally:
+        program.kill()
+    assert ended.exists()
 
 
 def test_a_flow_gives_bytes_and_the_end_tells_of_failure() -> None:
