@@ -127,8 +127,10 @@ def test_a_daemon_ends_with_what_it_started_when_its_leader_ends_first(tmp_path:
     pid_file = tmp_path / "daemon.pid"
     stubborn = "(trap '' TERM; while :; do sleep 0.1; done) & echo $! >child; sleep 60"
     proc.spawn(["sh", "-c", f"cd {tmp_path}; {stubborn}"], log=tmp_path / "log", pid_file=pid_file)
-    assert eventually(lambda: (tmp_path / "child").exists() and bool(proc.alive(pid_file)))
-    child = int((tmp_path / "child").read_text())
+    note = tmp_path / "child"
+    assert eventually(lambda: note.exists() and note.read_text().endswith("\n"))
+    assert proc.alive(pid_file)
+    child = int(note.read_text())
     assert proc.end(pid_file, patience=0.5)
     assert eventually(lambda: not proc._born(child), 1), "what ignores SIGTERM outlived its leader"
 
