@@ -264,18 +264,20 @@ def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
         0 if intent.is_undecided(said.get(key, intent.UNDECIDED)) else int(said[key].rstrip("h"))
         for key in ("rpo", "rto")
     )
-    drills = said.get("drills", "")
+    drills, source = said.get("drills", ""), _source(environment)
     return {
         **said,
         "rpo": rpo,
         "rto": rto,
         "promised": sizing.DRILLS.get(drills),
-        "source": _source(environment),
+        "source": source,
         "volume": sizing.drill_volume(sizing.volumes(environment, cluster)),
-        "alerts": sizing.alerts(rpo, rto, drills),
+        # The records of drills lie where the sets do, so they are missed there.
+        "alerts": sizing.alerts(rpo, rto, "" if source else drills),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
         "port": _port(said["target"]["endpoint"], environment),
         "schedules": sizing.schedules(rpo),
+        "patience": sizing.patience(rto),
         "retention": sizing.retention(int(said["target"]["retentionDays"]), rpo),
     }
 
