@@ -244,6 +244,11 @@ def refuse_shared_host(environment: Environment) -> None:
             )
 
 
+def refuse_versions(mysql: str, xwiki: str, where: str) -> None:
+    """Raise IntentError for a line of MySQL or a release of XWiki that no intent may name."""
+    _refuse(where, _reference("environment"), _old_versions(mysql, xwiki))
+
+
 def _open_places(place: str, value: Any) -> Iterator[str]:
     """The place itself where nothing is decided, or the places in it that are left open."""
     if isinstance(value, dict):
