@@ -32,7 +32,7 @@ def add(command: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of an upgrade."""
     command.add_argument("--env", required=True, help="environment: a file of values/envs/")
     what = command.add_mutually_exclusive_group(required=True)
-    what.add_argument("--xwiki", metavar="VERSION", help="XWiki's release, e.g. 18.4.5")
+    what.add_argument("--xwiki", type=_release, metavar="VERSION", help="XWiki's release, e.g. 18.4.5")
     what.add_argument("--mysql", metavar="LINE", help="MySQL's LTS line, e.g. 9.7")
     what.add_argument(
         "--to-ref", dest="ref", metavar="REF", help="a commit, branch or tag that moves one already"
@@ -111,6 +111,12 @@ def _config() -> Path | None:
     if named := os.environ.get(config.VARIABLE):
         return Path(named)
     return config.DEFAULT if config.DEFAULT.is_file() else None
+
+
+def _release(text: str) -> str:
+    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", text):
+        raise argparse.ArgumentTypeError("a release of XWiki is three numbers, e.g. 18.4.5")
+    return text
 
 
 def _digest(text: str) -> str:

@@ -24,7 +24,7 @@ def text(plan: Plan) -> str:
     lines += ["", "before it"]
     for condition in plan.conditions:
         lines += _wrapped(f"  {_word(condition):<11}{condition.name:<13}", condition.words)
-        if condition.next and not condition.met:
+        if condition.blocks and condition.next:
             lines += _wrapped(" " * MARGIN, f"next: {condition.next}")
     lines += ["", f"downtime: {clock(plan.seconds)} at most, one after the other"]
     for item in plan.downtime:
