@@ -3,16 +3,28 @@
 import shutil
 import sys
 from pathlib import Path
+from typing import Self
 
 from tests.environments import DATA
 from xwiki_stack import proc, repo
 
 
 class Clone:
-    """Today's files on a branch main of their own, and the command that works on them."""
+    """A checkout of its own and the command that works on it. `make` or `copy` gives one."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        program = root / "bin" / "xwiki-stack"
+        program.parent.mkdir(exist_ok=True)
+        start = "import sys; from xwiki_stack.cli import main; sys.exit(main())"
+        program.write_text(
+            f"#!/bin/sh\nPYTHONPATH={root}/scripts exec {sys.executable} -c '{start}' \"$@\"\n"
+        )
+        program.chmod(0o755)
+
+    @classmethod
+    def make(cls, root: Path) -> Self:
+        """Today's files, on a branch main of their own."""
         words = ["ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         listed = proc.run(["git", "-C", repo.ROOT, *words]).out
         names = [name for name in listed.split("\0") if (repo.ROOT / name).is_file()]
@@ -20,14 +32,19 @@ class Clone:
         for name in names:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(repo.ROOT / name, root / name)
-        (root / ".git" / "info").mkdir(parents=True)
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.git("config", "user.email", "author@example.org")
-        self.git("config", "user.name", "Author")
-        # Ours, whatever the clone ignores: not part of what is committed.
+        made = cls(root)
+        made.git("init", "--quiet", "--initial-branch=main")
+        made.git("config", "user.email", "author@example.org")
+        made.git("config", "user.name", "Author")
+        # The command is ours, not part of what is committed.
         (root / ".git" / "info" / "exclude").write_text("/bin/\n")
-        self._command()
-        self.commit("as it is")
+        made.commit("as it is")
+        return made
+
+    def copy(self, root: Path) -> "Clone":
+        """Another one, as this one is now."""
+        shutil.copytree(self.root, root)
+        return Clone(root)
 
     @property
     def env(self) -> dict[str, str]:
@@ -64,12 +81,3 @@ class Clone:
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
-
-    def _command(self) -> None:
-        program = self.root / "bin" / "xwiki-stack"
-        program.parent.mkdir()
-        start = "import sys; from xwiki_stack.cli import main; sys.exit(main())"
-        program.write_text(
-            f"#!/bin/sh\nPYTHONPATH={self.root}/scripts exec {sys.executable} -c '{start}' \"$@\"\n"
-        )
-        program.chmod(0o755)

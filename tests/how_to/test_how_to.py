@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.clone import Clone
 
+from tests.clone import Clone
 from xwiki_stack import proc, repo
 from xwiki_stack.errors import StackError
 from xwiki_stack.runbook import Block, Runbook, blocks
@@ -16,10 +16,16 @@ FOLDER = repo.ROOT / "docs" / "how-to"
 PAGES = sorted(FOLDER.glob("*.md"))
 
 
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """What somebody gets who clones this repository."""
+    return Clone.make(tmp_path_factory.mktemp("fresh") / "clone")
+
+
 @pytest.fixture
-def clone(tmp_path: Path) -> Clone:
+def clone(fresh: Clone, tmp_path: Path) -> Clone:
     """A clone of this repository, on main and clean."""
-    return Clone(tmp_path / "clone")
+    return fresh.copy(tmp_path / "clone")
 
 
 def page(clone: Clone, name: str, **variables: str) -> Runbook:
