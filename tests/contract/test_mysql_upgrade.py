@@ -59,7 +59,7 @@ def test_the_next_line_takes_the_data_and_the_old_one_never_again(
         new, "xwiki", ODD, "SELECT words, HEX(raw) FROM xwiki.kept JOIN xwiki.seen USING (id)"
     )
     assert rows == f"{words}\t00FF1A\n"
-    # The other accounts are let in as well; the backup's own dumps on the new server.
+    # The other accounts are let in as well.
     sql(new, "monitor", PASSWORDS["monitor"], "SELECT 1")
     assert "kept" in sql(new, "backup", PASSWORDS["backup"], "SHOW TABLES IN xwiki")
     new.do(*STOP)

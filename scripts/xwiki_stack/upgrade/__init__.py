@@ -100,8 +100,8 @@ def plan(wish: Wish, at: datetime | None = None) -> Plan:
     if not moves:
         return Plan(wish, environment, ())
     staging = _staging(environment)
-    held = _bucket(wish.config, wish.env)
-    rehearsed = _bucket(wish.rehearsals, staging[0]) if staging else None
+    held = _bucket(wish.config, [wish.env])
+    rehearsed = _bucket(wish.rehearsals, staging) if staging else None
     drills = [
         record for item in (held, rehearsed) if isinstance(item, Bucket) for record in item.drills
     ]
@@ -215,12 +215,12 @@ def _rehearsed_digest(environment: Environment, key: str, version: str) -> str:
     return ""
 
 
-def _bucket(path: Path | None, env: str) -> Bucket | StackError | None:
+def _bucket(path: Path | None, environments: Sequence[str]) -> Bucket | StackError | None:
     """What a store holds, or why it does not say so; nothing where nobody named one."""
     if path is None:
         return None
     try:
-        return conditions.bucket(path, env)
+        return conditions.bucket(path, environments)
     except IntentError:
         raise
     except StackError as silent:

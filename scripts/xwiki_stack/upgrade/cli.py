@@ -32,7 +32,9 @@ def add(command: argparse.ArgumentParser) -> None:
     """Give a parser the arguments of an upgrade."""
     command.add_argument("--env", required=True, help="environment: a file of values/envs/")
     what = command.add_mutually_exclusive_group(required=True)
-    what.add_argument("--xwiki", type=_release, metavar="VERSION", help="XWiki's release, e.g. 18.4.5")
+    what.add_argument(
+        "--xwiki", type=_release, metavar="VERSION", help="XWiki's release, e.g. 18.4.5"
+    )
     what.add_argument("--mysql", metavar="LINE", help="MySQL's LTS line, e.g. 9.7")
     what.add_argument(
         "--to-ref", dest="ref", metavar="REF", help="a commit, branch or tag that moves one already"

@@ -78,20 +78,21 @@ class Bucket:
         ]
 
 
-def bucket(path: Path, environment: str) -> Bucket:
+def bucket(path: Path, environments: Sequence[str]) -> Bucket:
     """What the store of a configuration of backups holds.
 
-    Raises IntentError for a configuration of another environment, StoreError for a silent store.
+    environments: whose it may be. Raises IntentError for another one's, StoreError for a silent
+    store.
     """
     known = config.load(path)
-    if known.environment != environment:
+    if known.environment not in environments:
         raise IntentError(
-            f"is of {known.environment}, not of {environment}",
+            f"is of {known.environment}, not of {' or '.join(environments)}",
             where=f"{path}: environment",
-            next=f"name the configuration of {environment}",
+            next="name the configuration of that one",
         )
     store, trusted = Store(known).hasty(), known.need_trusted()
-    sets = manifest.listing(store, trusted, environment, Site)
+    sets = manifest.listing(store, trusted, known.environment, Site)
     return Bucket(sets, evidence.read(store, trusted), store.now())
 
 
