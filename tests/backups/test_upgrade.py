@@ -181,7 +181,7 @@ def test_production_waits_for_set_and_staging_and_then_moves(
     assert (pause["workload"], pause["triedSeconds"]) == ("Deployment xwiki-stack-xwiki", 240)
     assert f"in the drill of set {young.manifest.id}" in pause["fact"]
     assert plan["downtime"]["atMostSeconds"] == pause["stopSeconds"] + pause["startSeconds"]
-    assert any("15 min 00 s in the drill of" in line for line in plan["back"])
+    assert any("took 15 min 00 s in the drill of" in line for line in plan["back"])
     rules = {item["rule"] for item in plan["review"]["sections"][0]["verdicts"]}
     assert {"image", "restart"} <= rules
 

@@ -633,7 +633,7 @@ def _window(program: str) -> str:
         return ""
     return (
         "inside the maintenance window, after an opened backup set younger than an hour and a "
-        "green staging; the way back is a restore"
+        "green staging, for which `xwiki-stack upgrade` asks; the way back is a restore"
     )
 
 

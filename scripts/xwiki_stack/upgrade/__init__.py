@@ -93,7 +93,7 @@ def plan(wish: Wish, at: datetime | None = None) -> Plan:
     """
     environment = intent.load_environment(wish.env)
     at = at or datetime.now(UTC)
-    ends = _committed(wish) if wish.ref else _intended(wish, environment)
+    ends = _by_commit(wish) if wish.ref else _by_intent(wish, environment)
     moves = tuple(versions.moves(ends.old, ends.new))
     for move in moves:
         versions.refuse(move, wish.env)
@@ -121,7 +121,7 @@ def write(made: Plan, reason: str = "") -> Written:
     """
     if made.wish.ref:
         raise IntentError(
-            f"{made.wish.ref} is written already", next="merge it, when all holds, with --to-ref"
+            f"{made.wish.ref} is written already", next="leave --write out; merge it when all holds"
         )
     names = ", ".join(condition.name for condition in made.blocked)
     if names and not reason:
@@ -142,7 +142,7 @@ class _Ends:
     review: Callable[[], Review]
 
 
-def _committed(wish: Wish) -> _Ends:
+def _by_commit(wish: Wish) -> _Ends:
     """What a commit brings, against where it left main."""
     start, end = sources.ends("", wish.ref)
     found = []
@@ -159,7 +159,7 @@ def _committed(wish: Wish) -> _Ends:
     return _Ends(found[0], found[1], lambda: review(start.commit, end.commit, wish.env))
 
 
-def _intended(wish: Wish, environment: Environment) -> _Ends:
+def _by_intent(wish: Wish, environment: Environment) -> _Ends:
     """What another word in the intent brings, against the values as they are."""
     where, values = repo.relative(environment.path), generate.path_of(wish.env)
     version = _line(wish.version) if wish.key == "mysql" else wish.version
@@ -277,32 +277,28 @@ def _tried(made: Plan, ends: _Ends, drills: Sequence[evidence.Record]) -> Iterat
 def _back(made: Plan, held: Bucket | StackError | None) -> Iterator[str]:
     """The way back, in sentences."""
     for move in made.moves:
-        if move.key == "mysql":
-            yield (
-                f"MySQL {move.new} changes the data directory at its first start; "
-                f"{move.old} does not start on it again"
-                if versions.line_of(move.old) != versions.line_of(move.new)
-                else "MySQL may go back within a line, but only a restore is proven here"
-            )
-        else:
+        if move.key == "xwiki":
             yield (
                 f"XWiki {move.new} migrates the schema at its first start; "
                 f"{move.old} does not know what came of it"
+            )
+        elif versions.line_of(move.old) == versions.line_of(move.new):
+            yield "MySQL may go back within a line, says its manual; nothing here proves it"
+        else:
+            yield (
+                f"MySQL {move.new} changes the data directory at its first start; "
+                f"{move.old} does not start on it again"
             )
     found = held.opened if isinstance(held, Bucket) else None
     which = f"set {found.manifest.id}" if found else "a set from before (none is known yet)"
     old = " and ".join(f"{move.program} {move.old}" for move in made.moves)
     yield (
-        f"so a revert alone is no way back: revert, and restore {which} into empty volumes under "
-        f"{old}, docs/runbooks/restore-site.md; what was written since is lost"
+        f"so revert, and restore {which} into empty volumes under {old}, "
+        "docs/runbooks/restore-site.md; what was written since is lost"
     )
-    yield from _duration(made, held)
-
-
-def _duration(made: Plan, held: Bucket | StackError | None) -> Iterator[str]:
     drills = held.drills if isinstance(held, Bucket) else []
     last = next((item for item in reversed(drills) if "rto_seconds" in item.facts), None)
     if last:
-        yield f"that took {clock(last.facts['rto_seconds'])} in the drill of {last.at}"
+        yield f"a restore took {clock(last.facts['rto_seconds'])} in the drill of {last.at}"
     elif promised := made.environment.backups.get("rto"):
-        yield f"that may take {promised}, as the intent promises (rto); no drill here tells more"
+        yield f"a restore may take {promised}, as the intent promises; no drill here tells more"

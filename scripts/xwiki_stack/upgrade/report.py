@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from xwiki_stack import repo
 from xwiki_stack.review import report
 from xwiki_stack.steps import clock
 from xwiki_stack.upgrade import Downtime, Plan, Written
@@ -26,7 +27,9 @@ def text(plan: Plan) -> str:
         lines += _wrapped(f"  {_word(condition):<11}{condition.name:<13}", condition.words)
         if condition.blocks and condition.next:
             lines += _wrapped(" " * MARGIN, f"next: {condition.next}")
-    lines += ["", f"downtime: {clock(plan.seconds)} at most, one after the other"]
+    bounded = all(item.start for item in plan.downtime)
+    most = f"{clock(plan.seconds)} at most, one after the other" if bounded else "without a bound"
+    lines += ["", f"downtime: {most}"]
     for item in plan.downtime:
         lines += _wrapped(f"  {item.workload}: ", _pause(item))
     lines += ["", "the way back"]
@@ -83,7 +86,7 @@ def json_text(plan: Plan, written: Written | None = None) -> str:
 
 def _commit(written: Written) -> dict[str, Any]:
     return {
-        "paths": [str(path) for path in written.paths],
+        "paths": [repo.relative(path) for path in written.paths],
         "branch": written.branch,
         "title": written.title,
         "body": written.body,
