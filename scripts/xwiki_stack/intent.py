@@ -226,6 +226,11 @@ def is_undecided(value: str) -> bool:
     return bool(_UNDECIDED_WORD.search(value))
 
 
+def refuse_versions(mysql: str, xwiki: str, where: str) -> None:
+    """Raise IntentError for a line of MySQL or a release of XWiki that no intent may name."""
+    _refuse(where, _reference("environment"), _old_versions(mysql, xwiki))
+
+
 def refuse_shared_host(environment: Environment) -> None:
     """Raise IntentError when another environment of the cluster has the same public host."""
     if environment.host == LOCALHOST or is_undecided(environment.host):
@@ -242,11 +247,6 @@ def refuse_shared_host(environment: Environment) -> None:
                 where=f"{repo.relative(environment.path)}: host",
                 next="give one of them another name, or leave host out: it is derived",
             )
-
-
-def refuse_versions(mysql: str, xwiki: str, where: str) -> None:
-    """Raise IntentError for a line of MySQL or a release of XWiki that no intent may name."""
-    _refuse(where, _reference("environment"), _old_versions(mysql, xwiki))
 
 
 def _open_places(place: str, value: Any) -> Iterator[str]:
