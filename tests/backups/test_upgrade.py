@@ -13,7 +13,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.backups.s3 import BUCKET, S3
+from tests.backups.s3 import S3
 from tests.clone import Clone
 from xwiki_stack import proc, repo
 from xwiki_stack.backup import config, evidence, manifest, signature
@@ -48,7 +48,7 @@ class Desk:
             "purpose": self.environment,
             "store": {
                 "endpoint": self.s3.endpoint,
-                "bucket": BUCKET,
+                "bucket": self.s3.objects.name,
                 "prefix": f"{self.folder.parent.name}-{self.environment}",
                 "pathStyle": True,
                 "accessKeyFile": str(self.folder / "access"),
