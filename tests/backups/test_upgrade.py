@@ -6,9 +6,11 @@ Sets are manifests without objects: what an upgrade asks is what is signed.
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -148,7 +150,18 @@ def asked(clone: Clone, prod: Desk, *words: str, code: int = 20) -> dict[str, An
         "--format", "json", *words,
     )  # fmt: skip
     assert said.code == code, said.out + said.err
-    found: dict[str, Any] = json.loads(said.out)
+    return form(said.out)
+
+
+def form(text: str) -> dict[str, Any]:
+    """The document, which must be of the form that is documented, the review in it too."""
+    found: dict[str, Any] = json.loads(text)
+    for package, document in (("upgrade", found), ("review", found["review"])):
+        schema = json.loads(
+            files(f"xwiki_stack.{package}").joinpath("report.schema.json").read_text()
+        )
+        if document:
+            jsonschema.validate(document, schema)
     return found
 
 
@@ -261,8 +274,7 @@ def test_another_lts_line_of_mysql_asks_for_a_set_of_the_old_one(
             "--config", str(prod.config()), "--staging-config", str(staging.config()),
         )  # fmt: skip
         assert said.code == code, said.err
-        found: dict[str, Any] = json.loads(said.out)
-        return found
+        return form(said.out)
 
     wrong = prod.save(timedelta(minutes=10), server="9.7.1")
     prod.say(wrong, evidence.OPENED)

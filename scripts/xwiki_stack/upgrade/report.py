@@ -42,7 +42,7 @@ def text(plan: Plan) -> str:
 
 
 def document(plan: Plan, written: Written | None = None) -> dict[str, Any]:
-    """For programs; docs/reference/upgrade.md tells the keys."""
+    """For programs; the form stands in report.schema.json."""
     return {
         "environment": plan.environment.name,
         "moves": [
