@@ -301,6 +301,8 @@ def test_a_store_that_is_silent_is_told_beside_the_rest(
     said = clone.run(*words, str(silent))
     assert said.code == 20
     assert "the way back" in said.out
+    assert "18.4.5-mysql-tomcat" in said.out
+    assert "18.4.5-mysql-tomcat@" not in said.out, "the old digest would pull the old image"
     assert "does not hold: set, staging" in said.err
     said = clone.run(*words, str(staging.config()))
     assert said.code == 2
