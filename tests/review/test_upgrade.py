@@ -10,7 +10,7 @@ import pytest
 from xwiki_stack import cli, generate, intent, upgrade
 from xwiki_stack.errors import DriftError, RefusedError
 from xwiki_stack.review.report import WIDTH
-from xwiki_stack.upgrade import report
+from xwiki_stack.upgrade import report, writing
 from xwiki_stack.upgrade.conditions import opening
 
 
@@ -25,7 +25,10 @@ def inside(env: str) -> datetime:
     return opening(said, datetime(2026, 11, 26, tzinfo=UTC))[0]
 
 
-def test_staging_waits_for_its_window_and_for_nothing_else() -> None:
+def test_staging_waits_for_its_window_and_for_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writing, "write", lambda *_words: pytest.fail("it was written"))
     closed = upgrade.plan(wish("staging"), datetime(2026, 11, 26, tzinfo=UTC))
     assert [condition.name for condition in closed.blocked] == ["window"]
     assert "opens Sat 2026-11-28 02:00" in closed.blocked[0].words
