@@ -184,7 +184,6 @@ def test_production_waits_for_set_and_staging_and_then_moves(
     assert (plan["ready"], unmet(plan)) == (False, {"staging"}), "the drill had the old version"
     assert any(f"restore set {young.manifest.id}" in line for line in plan["back"])
     prod.drill(young, "18.4.5")
-    assert unmet(asked(clone, prod, "--digest", OTHER)) == {"staging"}, "another build runs there"
     plan = asked(clone, prod, code=0)
     assert (plan["ready"], unmet(plan), plan["written"]) == (True, set(), None)
     assert plan["moves"] == [
@@ -206,7 +205,6 @@ def test_production_waits_for_set_and_staging_and_then_moves(
     values = yaml.safe_load((clone.root / "values/generated/prod/xwiki-stack.yaml").read_text())
     assert values["xwiki"]["image"]["tag"] == f"18.4.5-mysql-tomcat@{ONE}"
     assert "Forced" not in (clone.root / "values/envs/prod.yaml").read_text()
-    assert asked(clone, prod, code=0)["moves"] == [], "again: nothing to do"
 
 
 def test_without_what_must_hold_nothing_is_written_unless_somebody_says_why(
@@ -240,14 +238,13 @@ def test_a_bump_that_exists_is_asked_the_same_before_its_merge(
     clone.commit("a bump by a bot")
     clone.git("switch", "--quiet", "main")
 
-    def judged(code: int, *words: str) -> proc.Result:
+    def judged(code: int) -> proc.Result:
         said = clone.run("upgrade", "--env", "prod", "--to-ref", "bump", "--config",
-                         str(prod.config()), *words)  # fmt: skip
+                         str(prod.config()))  # fmt: skip
         assert said.code == code, said.out + said.err
         return said
 
     assert "prod: does not hold: set, staging" in judged(20).err
-    assert "bump is written already" in judged(2, "--write").err
     found = prod.save(timedelta(minutes=10))
     prod.say(found, evidence.OPENED)
     prod.drill(found, "18.4.5")

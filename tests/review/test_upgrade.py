@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from xwiki_stack import cli, generate, intent, upgrade
-from xwiki_stack.errors import DriftError, RefusedError
+from xwiki_stack.errors import DriftError, IntentError, RefusedError
 from xwiki_stack.review.report import WIDTH
 from xwiki_stack.upgrade import report, writing
 from xwiki_stack.upgrade.conditions import opening
@@ -99,3 +100,9 @@ def test_nothing_to_do_is_said_and_is_no_failure(capsys: pytest.CaptureFixture[s
                   ["--mysql", intent.MYSQL_LINES[here.mysql], "--write"]):  # fmt: skip
         assert cli.main(["upgrade", "--env", "local", *words]) == 0
         assert capsys.readouterr().out == "nothing to do: that is the version of local already\n"
+
+
+def test_a_commit_that_moves_it_is_not_written_again() -> None:
+    made = upgrade.plan(wish("local"))
+    with pytest.raises(IntentError, match="bump is written already; next: leave --write out"):
+        upgrade.write(replace(made, wish=upgrade.Wish("local", ref="bump")))
