@@ -68,8 +68,9 @@ def test_an_environment_is_added_and_taken_away(clone: Clone) -> None:
     assert {"values/envs/training.yaml", "values/generated/training/xwiki-stack.yaml"} <= {*added}
     assert "Deployment xwiki-stack-xwiki" in said
     assert re.search(r"reads Secret xwiki-stack-mysql", " ".join(said.split()))
-    assert "training" in next(line for line in said.splitlines() if "namespace" in line)
-    values = yaml.safe_load((clone.root / added[-1]).read_text())
+    assert "training (namespace open4goods-training)" in said
+    path = clone.root / "values/generated/training/xwiki-stack.yaml"
+    values = yaml.safe_load(path.read_text())
     assert values["xwiki"]["image"]["tag"].startswith("17.10.")
     book.run(going)
     assert clone.git("rev-parse", "HEAD^{tree}") == before
