@@ -39,6 +39,7 @@ from xwiki_stack.errors import (
     StackError,
 )
 from xwiki_stack.review import report, review
+from xwiki_stack.upgrade import cli as upgrades
 
 INTERRUPTED = 130
 
@@ -479,6 +480,8 @@ def _add_looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--format", choices=("text", "markdown", "json"), default="text", help="default: text"
     )
+
+    upgrades.add(verb("upgrade", upgrades.run, upgrades.SUMMARY, upgrades.MORE))
 
 
 def _add_images(verbs: Any) -> None:

@@ -270,6 +270,11 @@ def is_undecided(value: str) -> bool:
     return bool(_UNDECIDED_WORD.search(value))
 
 
+def refuse_versions(mysql: str, xwiki: str, where: str) -> None:
+    """Raise IntentError for a line of MySQL or a release of XWiki that no intent may name."""
+    _refuse(where, _reference("environment"), _old_versions(mysql, xwiki))
+
+
 def refuse_shared_host(environment: Environment) -> None:
     """Raise IntentError when another environment of the cluster has the same public host."""
     if environment.host == LOCALHOST or is_undecided(environment.host):
