@@ -16,13 +16,14 @@ import yaml
 from jinja2 import Environment as Jinja
 from jinja2 import FileSystemLoader, StrictUndefined
 
-from xwiki_stack import intent, repo, sizing
+from xwiki_stack import flows, intent, mutation, repo, sizing
 from xwiki_stack.backup import rewrite
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
 
 GENERATED = repo.ROOT / "values" / "generated"
 REFERENCE = repo.ROOT / "docs" / "reference" / "intent.md"
+NETWORK = flows.PAGE
 SCHEMA = "xwiki"
 """Name of the main wiki's database and of the account that uses it."""
 
@@ -117,15 +118,8 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
     blame = f"{repo.relative(environment.path)}: resources"
     host_open = intent.is_undecided(environment.host)
     line = environment.mysql if environment.mysql != intent.UNDECIDED else "9.7"
-    jinja = Jinja(
-        loader=FileSystemLoader(repo.ROOT / "values" / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - YAML, not HTML
-    )
-    rendered = jinja.get_template("xwiki-stack.yaml.j2").render(
+    return _rendered(
+        "xwiki-stack.yaml.j2",
         env=environment,
         cluster=cluster,
         sizes=sizes,
@@ -161,6 +155,32 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
         foreign_hosts=intent.other_hosts(environment),
         issuer=f"{cluster.issuer}-{'prod' if environment.purpose == 'prod' else 'staging'}",
     )
+
+
+def platform_text(cluster: Cluster, environments: Sequence[Environment]) -> str:
+    """The values of charts/netpol that all namespaces of a cluster's platform have in common.
+
+    environments: those that the cluster carries.
+    """
+    return _rendered(
+        "netpol.yaml.j2",
+        cluster=cluster,
+        namespaces=[environment.namespace for environment in environments],
+        backups=any(environment.saved for environment in environments),
+    )
+
+
+def _rendered(template: str, **facts: Any) -> str:
+    """A file of values/templates with these facts."""
+    jinja = Jinja(
+        loader=FileSystemLoader(repo.ROOT / "values" / "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - YAML, not HTML
+    )
+    rendered = jinja.get_template(template).render(**facts)
     return "\n".join(line.rstrip() for line in rendered.splitlines()) + "\n"
 
 
@@ -230,6 +250,7 @@ def _wanted(names: Sequence[str] | None) -> tuple[list[Generated], list[str]]:
             )
     if names is None:
         files.append(Generated(REFERENCE, reference()))
+        files.append(Generated(NETWORK, flows.page(flows.load(), mutation.lines())))
     return files, skipped
 
 
