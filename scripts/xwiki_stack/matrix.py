@@ -170,6 +170,11 @@ def _exactly(table: Table, peer: Peer) -> Iterator[tuple[str, dict[str, str]]]:
         yield peer.name, labels
 
 
+def names(table: Table, peer: Peer) -> list[str]:
+    """What the pods of a peer are called in a world."""
+    return [name for name, _labels in _exactly(table, peer)]
+
+
 def _likenesses(table: Table, peer: Peer) -> Iterator[tuple[str, dict[str, str]]]:
     """The pods of a peer, and pods that differ from them in one label."""
     for name, labels in _exactly(table, peer):
