@@ -1,6 +1,8 @@
 """The cases of tests/data/policies.yaml: small worlds, policies in them, and who reaches whom."""
 
+import copy
 import json
+import random
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -64,6 +66,66 @@ def cases() -> list[Case]:
         Case(item["name"], tuple(item["policies"]), tuple(item["verdicts"]))
         for item in DOCUMENT["cases"]
     ]
+
+
+def drawn(seed: int) -> Case:
+    """A case by lot, whose verdicts nobody wrote: two to five policies out of few words."""
+    lot = random.Random(seed)  # noqa: S311 - to be drawn again
+
+    def some(*choices: Any) -> Any:
+        return copy.deepcopy(lot.choice(choices))
+
+    def selector(*labels: dict[str, str]) -> dict[str, Any]:
+        key, value = lot.choice([pair for label in labels for pair in label.items()])
+        wanted = [{"key": key, "operator": some("In", "NotIn"), "values": [value]}]
+        exists = [{"key": key, "operator": some("Exists", "DoesNotExist")}]
+        found: dict[str, Any] = some(
+            {},
+            {"matchLabels": {key: value}},
+            {"matchExpressions": wanted},
+            {"matchExpressions": exists},
+        )
+        return found
+
+    pods = [pod["labels"] for pod in PODS.values()]
+
+    def peer() -> dict[str, Any]:
+        block = {"cidr": f"${{{some(*PODS)}}}/32"}
+        wide = {"cidr": "${pods}", "except": [f"${{{some(*PODS)}}}/32"]}
+        namespaces = selector(*NAMESPACES.values())
+        found: dict[str, Any] = some(
+            {"podSelector": selector(*pods)},
+            {"namespaceSelector": namespaces},
+            {"namespaceSelector": namespaces, "podSelector": selector(*pods)},
+            {"ipBlock": some(block, wide)},
+        )
+        return found
+
+    def port() -> dict[str, Any]:
+        found: dict[str, Any] = some(
+            {"port": 8080}, {"port": 8081}, {"port": "web"}, {"port": "admin"}, {"protocol": "TCP"},
+            {"port": 8080, "protocol": "UDP"}, {"port": 8081, "endPort": 8082},
+        )  # fmt: skip
+        return found
+
+    def rule(side: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if lot.random() < 0.8:
+            found[side] = [peer() for _ in range(lot.randint(1, 2))]
+        if lot.random() < 0.7:
+            found["ports"] = [port() for _ in range(lot.randint(1, 2))]
+        return found
+
+    def policy() -> dict[str, Any]:
+        spec: dict[str, Any] = {"podSelector": selector(*pods)}
+        if lot.random() < 0.8:
+            spec["policyTypes"] = some(["Ingress"], ["Egress"], ["Ingress", "Egress"])
+        for direction, side in (("ingress", "from"), ("egress", "to")):
+            if lot.random() < 0.7:
+                spec[direction] = [rule(side) for _ in range(lot.randint(0, 2))]
+        return {"namespace": some(*NAMESPACES), "spec": spec}
+
+    return Case(f"by lot {seed}", tuple(policy() for _ in range(lot.randint(2, 5))), ())
 
 
 def probes() -> Iterator[Probe]:

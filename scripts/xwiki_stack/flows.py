@@ -114,6 +114,11 @@ class Flow:
         """Both sides."""
         return (*self.sources, *self.targets)
 
+    def spans(self, values: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+        """Its ports as the oracle's, for a release of these values."""
+        numbers = ((port.protocol, port.within(values)) for port in self.ports)
+        return [(protocol, number, number) for protocol, number in numbers]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -361,7 +366,7 @@ def page(table: Table, score: Sequence[str] = ()) -> str:
         "",
         "## Flows",
         "",
-        "| flow | from | to | ports | where | why |",
+        "| flow | from | to | ports | switch | why |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for flow in table.flows:
@@ -370,14 +375,14 @@ def page(table: Table, score: Sequence[str] = ()) -> str:
             ", ".join(map(str, flow.sources)),
             ", ".join(map(str, flow.targets)),
             ", ".join(map(str, flow.ports)),
-            f"`{flow.when}`" if flow.when else "",
+            ", ".join(f"`{word}`" for word in _switches(flow)),
             flow.reason,
         ]
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        "A port such as `s3.port` is a value of the chart. A row is there where its switch"
-        " (`switches` of the values) and those of its ends are on.",
+        "A port such as `s3.port` is a value of the chart. A row is there for the ends whose switch"
+        " (`switches` of the values, see Pods) is on, where its own is.",
         "",
         "## Namespaces",
         "",
@@ -412,15 +417,14 @@ def page(table: Table, score: Sequence[str] = ()) -> str:
         "",
         "## Addresses",
         "",
-        "| peer | networks | without networks | switch |",
-        "| --- | --- | --- | --- |",
+        "| peer | networks | without networks |",
+        "| --- | --- | --- |",
     ]
     without = {"internet": "the internet", "anywhere": "any address but link-local ones"}
     for peer in table.peers.values():
         if peer.kind == "networks":
-            where = f"`{peer.when}`" if peer.when else ""
             name = f"`{peer.name}.cidrs`"
-            lines.append(f"| {peer.name} | {name} | {without[peer.otherwise]} | {where} |")
+            lines.append(f"| {peer.name} | {name} | {without[peer.otherwise]} |")
     never = ", ".join(f"`{address}`" for address in table.never)
     lines += [
         "",
@@ -429,6 +433,12 @@ def page(table: Table, score: Sequence[str] = ()) -> str:
         *score,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _switches(flow: Flow) -> list[str]:
+    """The switches without which a row is not there, or not for all of its ends."""
+    words = (flow.when, *(end.peer.when for end in flow.ends))
+    return list(dict.fromkeys(filter(None, words)))
 
 
 def _picture(table: Table, values: Mapping[str, Any]) -> Iterator[str]:

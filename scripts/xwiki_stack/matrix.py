@@ -46,9 +46,13 @@ class Guard:
         ]
 
 
+Rows = list[tuple[tuple[End, ...], list[tuple[str, int, int]]]]
+"""Ends of flows, and the spans of ports that these flows are about."""
+
+
 @dataclass
 class World:
-    """Guards, and every place between which they decide."""
+    """Guards, and every place between which they decide. known, rows: what was asked already."""
 
     table: Table
     guards: tuple[Guard, ...]
@@ -56,6 +60,7 @@ class World:
     policies: list[Manifest]
     flows: dict[str, tuple[Flow, ...]]
     known: dict[tuple[str, Place, Place], Ports] = field(default_factory=dict)
+    rows: dict[tuple[str, Place], Rows] = field(default_factory=dict)
 
     @property
     def namespaces(self) -> dict[str, dict[str, str]]:
@@ -78,19 +83,29 @@ class World:
         guard = self.guard_of(guarded)
         if guard is None:
             return EVERY
-        isolated = self.table.rooms[guard.room].policies == "deny"
-        spans: list[tuple[str, int, int]] = []
-        for flow in self.flows[guard.namespace]:
-            mine, others = flow.sources, flow.targets
-            if direction == INGRESS:
-                mine, others = others, mine
-            if any(_own(guard, end, guarded) for end in mine):
-                isolated = True
-                if any(_met(self.table, guard, end, other, direction) for end in others):
-                    for port in flow.ports:
-                        number = port.within(guard.values)
-                        spans.append((port.protocol, number, number))
-        return Ports.of(spans) if isolated else EVERY
+        rows = self._rows(direction, guarded, guard)
+        if not rows and self.table.rooms[guard.room].policies != "deny":
+            return EVERY
+        met = (
+            ports
+            for ends, ports in rows
+            if any(_met(self.table, guard, end, other, direction) for end in ends)
+        )
+        return Ports.of(span for ports in met for span in ports)
+
+    def _rows(self, direction: str, guarded: Place, guard: Guard) -> Rows:
+        """The flows that a place is an end of: their other ends, and their ports."""
+        if (direction, guarded) not in self.rows:
+            leaves = direction == EGRESS
+            found = [
+                (flow.targets if leaves else flow.sources, flow.spans(guard.values))
+                for flow in self.flows[guard.namespace]
+                if any(
+                    _own(guard, end, guarded) for end in (flow.sources if leaves else flow.targets)
+                )
+            ]
+            self.rows[direction, guarded] = found
+        return self.rows[direction, guarded]
 
     def differences(
         self,
@@ -101,9 +116,9 @@ class World:
         """Where policies (of the guards, or others) and table differ; one line for each pair."""
         rules = self.policies if policies is None else policies
         namespaces = self.namespaces
-        for place in self.places if guarded is None else guarded:
-            if not place.namespace:
-                continue
+        # In a namespace without a guard there is no policy, and nothing is wanted of it.
+        held = [place for place in self.places if self.guard_of(place)]
+        for place in held if guarded is None else guarded:
             for direction in directions:
                 mine = [item for item in rules if oracle.guards(item, direction, place)]
                 for other in self.places:

@@ -99,7 +99,10 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Document], None], str]] = {
         lambda told: told["peers"].update(idle={**told["peers"]["s3"]}),
         "peers.idle: no flow names it",
     ),
-    "a switch that is none": (peer("oidc", when="odic"), "oidc: when: odic is no switch"),
+    "a switch that is none": (peer("loki", when="log"), "loki: when: log is no switch"),
+    "a row's switch that is none": (
+        change("xwiki-oidc", when="odic"), "xwiki-oidc: when: odic is no switch",
+    ),
     "a room that is none": (peer("alloy", room="logs"), "peers.alloy.room: logs is no room"),
     "a room without namespaces": (
         lambda told: told["rooms"].update(logs={"policies": "deny", "why": "logs of everybody"}),

@@ -54,6 +54,26 @@ def test_cases_are_many_and_each_blocks_something_or_says_why_not() -> None:
     assert len({str(case.policies) for case in CASES}) == len(CASES)
 
 
+def verdicts(case: Case) -> dict[Probe, bool]:
+    """What the oracle says of every probe."""
+    policies = case.manifests({**ADDRESSES, "pods": "10.244.0.0/16"})
+    pods = places()
+    return {
+        probe: (probe[2].partition("/")[2].upper(), int(probe[2].partition("/")[0]))
+        in oracle.reach(policies, semantics.NAMESPACES, pods[probe[0]], pods[probe[1]])
+        for probe in semantics.probes()
+    }
+
+
+def test_cases_by_lot_are_the_same_each_time_and_differ_from_one_another() -> None:
+    """Which a real engine is asked about: tests/e2e/test_semantics.py."""
+    found = [verdicts(semantics.drawn(seed)) for seed in range(40)]
+    assert found[7] == verdicts(semantics.drawn(7))
+    mixed = [case for case in found if len(set(case.values())) == 2]
+    assert len(mixed) > 25
+    assert len({tuple(case.values()) for case in mixed}) > 20
+
+
 def spoiled(name: str, wrong: Callable[..., Any]) -> list[str]:
     """The cases that notice an oracle with one function replaced."""
     with pytest.MonkeyPatch.context() as patch:
