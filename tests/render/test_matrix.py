@@ -161,7 +161,7 @@ def told(found: World, direction: str, pod: Place) -> Reach:
         if not ports:
             continue
         name = other.name
-        if other.namespace == pod.namespace and flows.COMPONENT in other.labels:
+        if other.namespace == "wiki" and flows.COMPONENT in other.labels:
             name = role(other)
         for server, networks in servers.items():
             if oracle.within(other.address, networks):
@@ -193,6 +193,103 @@ RENDERED = {"deployment", "statefulset", "job", "cronjob"}
 
 def test_every_pod_of_a_wiki_reaches_what_it_needs_and_nothing_else() -> None:
     assert unwanted(world("fullest")) == []
+
+
+API = {"apiserver": {"6443/tcp"}}
+PROVIDER = {"provider": {"443/tcp"}}
+DOOR: Reach = API | XWIKI | {"solver": {"8089/tcp"}}
+
+PLATFORM: dict[str, Reach] = {
+    "ingress-nginx/nginx": DOOR,
+    "ingress-nginx/nginx-certgen": API,
+    "traefik/traefik": DOOR,
+    "cert-manager/cert-manager": DNS
+    | API
+    | {"acme": {"80/tcp, 443/tcp"}, "nameservers": {"53/tcp, 53/udp"}}
+    | {"nginx": {"80/tcp, 443/tcp"}, "traefik": {"8000/tcp, 8443/tcp"}},
+    "cert-manager/cert-manager-cainjector": API,
+    "cert-manager/cert-manager-webhook": API,
+    "cert-manager/cert-manager-startupapicheck": API,
+    "cert-manager/cert-manager-webhook-ovh": DNS | API | PROVIDER,
+    "external-dns/external-dns": DNS | API | PROVIDER,
+    "external-secrets/external-secrets": DNS | API | {"vault": {"8200/tcp"}},
+    "external-secrets/external-secrets-webhook": API,
+    "external-secrets/external-secrets-cert-controller": API,
+    "observability/prometheus": {
+        "dns": {"53/tcp, 9153/tcp, 53/udp"},
+        "apiserver": {"6443/tcp"},
+        "nodes": {"9100/tcp, 10250/tcp"},
+        "exporter": {"9105/tcp"},
+        "nginx": {"10254/tcp"},
+        "traefik": {"9100/tcp"},
+        "cert-manager": {"9402/tcp"},
+        "cert-manager-cainjector": {"9402/tcp"},
+        "cert-manager-webhook": {"9402/tcp"},
+        "external-dns": {"7979/tcp"},
+        "external-secrets": {"8080/tcp"},
+        "external-secrets-webhook": {"8080/tcp"},
+        "external-secrets-cert-controller": {"8080/tcp"},
+        "longhorn-manager": {"9500/tcp"},
+        "alertmanager": {"8080/tcp, 9093/tcp"},
+        "grafana": {"3000/tcp"},
+        "kube-state-metrics": {"8080/tcp"},
+        "prometheus-operator": {"10250/tcp"},
+        "loki": {"3100/tcp"},
+        "alloy": {"12345/tcp"},
+    },
+    "observability/prometheus-operator": API,
+    "observability/alertmanager": DNS | {"receivers": {"443/tcp"}, "smtp": {"587/tcp"}},
+    "observability/grafana": DNS
+    | API
+    | {"prometheus": {"9090/tcp"}, "alertmanager": {"9093/tcp"}, "loki": {"3100/tcp"}},
+    "observability/kube-state-metrics": API,
+    "observability/loki": DNS | API,
+    "observability/alloy": DNS | API | {"loki": {"3100/tcp"}},
+}
+"""Where each pod of the platform goes, with every switch on."""
+
+CALLED: dict[str, Reach] = {
+    "cert-manager/cert-manager-webhook": {
+        "apiserver": {"10250/tcp"}, "prometheus": {"9402/tcp"},
+    },
+    "external-secrets/external-secrets": {"prometheus": {"8080/tcp"}},
+    "observability/prometheus": {"grafana": {"9090/tcp"}},
+    "observability/alertmanager": {
+        "prometheus": {"8080/tcp, 9093/tcp"}, "grafana": {"9093/tcp"},
+    },
+    "observability/grafana": {"prometheus": {"3000/tcp"}},
+    "observability/loki": {who: {"3100/tcp"} for who in ("alloy", "grafana", "prometheus")},
+    "longhorn-system/longhorn-manager": {"prometheus": {"9500/tcp"}},
+}  # fmt: skip
+"""Who calls some of them: those that hold what others want."""
+
+
+def test_every_pod_of_the_platform_reaches_what_it_needs_and_nothing_else() -> None:
+    found = world("fullest")
+    places = {str(place): place for place in found.places}
+    peers = {peer.name for peer in found.table.peers.values() if peer.kind == "pods"}
+    ours = {"xwiki", "bootstrap", "mysql", "backups", "solver"}
+    assert {name.partition("/")[2] for name in PLATFORM} == peers - ours - {
+        "dns", "longhorn-manager",
+    }  # fmt: skip
+    for direction, wanted in ((EGRESS, PLATFORM), (INGRESS, CALLED)):
+        for name, there in wanted.items():
+            assert told(found, direction, places[name]) == there, f"{direction} of {name}"
+
+
+def test_a_cluster_has_the_flows_of_what_it_is_made_of() -> None:
+    def switched(name: str) -> set[str]:
+        guard = next(guard for guard in world(name).guards if guard.room == "observability")
+        return {word for word, on in guard.values["switches"].items() if on}
+
+    assert switched("nginx") == {"backups", "metrics", "nginx", "longhorn"}
+    assert switched("traefik") == {"backups", "metrics", "traefik", "longhorn", "logs"}
+    assert switched("no door") == {"backups"}
+    for name in ("nginx", "traefik", "no door"):
+        for guard in world(name).guards:
+            if guard.room != "apps":
+                apps = guard.values["namespaces"]["apps"]
+                assert apps == ["open4goods-prod", "open4goods-staging"]
 
 
 TABLES: dict[str, Callable[[Any], Any]] = {
