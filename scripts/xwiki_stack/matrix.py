@@ -134,10 +134,10 @@ class World:
 def world(table: Table, guards: Sequence[Guard]) -> World:
     """All places that these guards, their values and their policies speak of, and near misses."""
     policies = [item for guard in guards for item in guard.policies]
-    addresses = count(1)
+    addresses = map(str, map(ipaddress.ip_address("10.244.0.0").__add__, count(1)))
 
     def pod(namespace: str, name: str, labels: Mapping[str, str], ports: Any = None) -> Place:
-        return Place(name, f"10.244.0.{next(addresses)}", namespace, dict(labels), ports or {})
+        return Place(name, next(addresses), namespace, dict(labels), ports or {})
 
     places = [
         pod(guard.namespace, f"{item['kind']}-{item['metadata']['name']}".lower(), labels, named)

@@ -147,7 +147,8 @@ class Stage:
         """Make namespaces, pods and a Service for each, and wait until all pods are ready."""
         for name in self.namespaces:
             make_namespace(self.bed, name)
-        every = {port for place in self.actors.values() for port in self.ports(place)}
+        places = [*self.actors.values(), *self.servers.values()]
+        every = {port for place in places for port in self.ports(place)}
         ports = {kind: sorted(n for p, n in every if p == kind) for kind in ("TCP", "UDP")}
         for place in self.actors.values():
             where = (place.namespace, place.name)
@@ -169,90 +170,93 @@ class Stage:
         """The real address of a place."""
         return self.addresses.get(str(place), place.address)
 
-    def asked(
-        self,
-        source: Place,
-        targets: Sequence[Place],
-        call: Callable[[Place], str] | None = None,
-    ) -> dict[Key, str]:
-        """What comes of a connection from a pod to others, on each of their ports.
-
-        call: how a place is called; None: by its address.
-        """
-        keys = {
-            f"{at} {port}": (str(source), str(target), kind, port)
-            for at, target in enumerate(targets)
-            if target is not source
-            for kind, port in self.ports(target)
-        }
-        hosts = {str(target): (call or self.address)(target) for target in targets}
-        asked = {at: (hosts[key[1]], key[3], key[2]) for at, key in keys.items()}
-        found = probes.asked(self.bed, source.namespace, source.name, asked)
-        return {key: found[at] for at, key in keys.items()}
-
-    def probe(
+    def keys(
         self,
         sources: Sequence[Place],
         targets: Sequence[Place],
-        call: Callable[[Place], str] | None = None,
-    ) -> dict[Key, str]:
-        """As `asked`, of several pods at once."""
-        with ThreadPoolExecutor(6) as pool:
-            parts = pool.map(lambda source: self.asked(source, targets, call), sources)
-            return {key: answer for part in parts for key, answer in part.items()}
+        more: Sequence[tuple[str, int]] = (),
+    ) -> list[Key]:
+        """Each of the sources to each of the targets, on all ports where that is called, and more.
 
-    def called(self) -> dict[Key, str]:
-        """What comes of TCP connections from outside to each pod."""
-        keys = {
-            str(at): (str(source), str(target), kind, port)
-            for at, (source, target, (kind, port)) in enumerate(
-                (source, target, port)
-                for source in map(self.servers.__getitem__, CALLERS)
-                for target in self.actors.values()
-                for port in self.ports(target)
-            )
-            if kind == "TCP"
-        }
-        asked = {
-            at: (self.servers[key[0]].address, self.addresses[key[1]], key[3])
-            for at, key in keys.items()
-        }
-        found = self.there.asked(asked)
-        return {key: found[at] for at, key in keys.items()}
+        From outside by TCP alone, and nowhere but to pods.
+        """
+        return [
+            (str(source), str(target), kind, port)
+            for source in sources
+            for target in targets
+            for kind, port in dict.fromkeys([*self.ports(target), *more])
+            if source is not target and (source.namespace or (target.namespace and kind == "TCP"))
+        ]
+
+    def answers(
+        self, keys: Sequence[Key], call: Callable[[Place], str] | None = None
+    ) -> dict[Key, str]:
+        """What comes of each connection. call: how a place is called; None: by its address."""
+        places = {**self.actors, **self.servers}
+        hosts = {key[1]: (call or self.address)(places[key[1]]) for key in keys}
+        by_source: dict[str, dict[str, Key]] = {}
+        for at, key in enumerate(keys):
+            by_source.setdefault(key[0], {})[str(at)] = key
+
+        def of(source: str) -> dict[Key, str]:
+            place, own = places[source], by_source[source]
+            if place.namespace:
+                asked = {at: (hosts[key[1]], key[3], key[2]) for at, key in own.items()}
+                found = probes.asked(self.bed, place.namespace, place.name, asked)
+            else:
+                called = {at: (place.address, hosts[key[1]], key[3]) for at, key in own.items()}
+                found = self.there.asked(called)
+            return {key: found[at] for at, key in own.items()}
+
+        with ThreadPoolExecutor(6) as pool:
+            return {key: said for part in pool.map(of, by_source) for key, said in part.items()}
 
     def wanted(self, source: Place, target: Place, kind: str, port: int) -> bool:
         """What the table says of a connection: both ends must allow it."""
         leaves = self.world.wanted(EGRESS, source, target)
         return (kind, port) in leaves & self.world.wanted(INGRESS, target, source)
 
-    def mistakes(self, found: Mapping[Key, str], judge: Judge) -> list[str]:
+    def mistakes(self, found: Mapping[Key, str], judge: Judge) -> dict[Key, str]:
         """Where what came is not what was to come."""
         places = {**self.actors, **self.servers}
-        return [
-            f"{key[0]} to {key[1]} on {key[3]}/{key[2].lower()}: {answer}"
-            for key, answer in found.items()
-            if answer != (OPEN if judge(places[key[0]], places[key[1]], *key[2:]) else SILENT)
-        ]
+        return {
+            key: said
+            for key, said in found.items()
+            if said != (OPEN if judge(places[key[0]], places[key[1]], *key[2:]) else SILENT)
+        }
 
-    def agree(self, judge: Judge, *, least: int, seconds: float = 120) -> dict[str, float]:
-        """Probe until all is as it shall be; how many probes in how many seconds.
+    def agree(
+        self,
+        judge: Judge,
+        keys: Sequence[Key] = (),
+        call: Callable[[Place], str] | None = None,
+        *,
+        seconds: float = 120,
+    ) -> float:
+        """Probe until each connection came to what it shall; the seconds of the first look.
 
-        Rules land when they land, so it is tried again. AssertionError with what differs.
+        keys: all of the stage unless told. What came otherwise is tried again, since rules land
+        when they land. AssertionError with what differs in the end.
         """
-        figures: dict[str, float] = {}
+        pods = list(self.actors.values())
+        callers = [*pods, *map(self.servers.__getitem__, CALLERS)]
+        left = list(keys) or self.keys(callers, [*pods, *self.servers.values()])
+        began, first = time.monotonic(), 0.0
 
         def look() -> bool:
-            began = time.monotonic()
-            pods = list(self.actors.values())
-            found = self.probe(pods, [*pods, *self.servers.values()]) | self.called()
-            figures.update(probes=len(found), seconds=round(time.monotonic() - began, 1))
-            assert len(found) >= least, f"the stage looked at {len(found)} only"
-            wrong = self.mistakes(found, judge)
-            assert not wrong, f"{len(wrong)} of {len(found)}: " + "; ".join(wrong[:20])
+            nonlocal left, first
+            wrong = self.mistakes(self.answers(left, call), judge)
+            first = first or time.monotonic() - began
+            asked, left = len(left), list(wrong) or left
+            said = "; ".join(
+                f"{k[0]} to {k[1]} on {k[3]}/{k[2].lower()}: {answer}"
+                for k, answer in wrong.items()
+            )
+            assert not wrong, f"{len(wrong)} of {asked}: {said[:3000]}"
             return True
 
         eventually(look, seconds=seconds, pause=1)
-        return figures
+        return round(first, 1)
 
 
 @contextmanager
