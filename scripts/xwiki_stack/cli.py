@@ -21,6 +21,8 @@ from xwiki_stack import (
     faults,
     generate,
     images,
+    matrix,
+    mutation,
     proc,
     render,
     repo,
@@ -152,6 +154,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     if arguments.preview:
         print("---\n".join(item.text for item in generate.preview(names)), end="")
     elif arguments.check:
+        matrix.refuse_contradictions()
         if difference := generate.drift(names):
             print("\n".join(difference))
             raise DriftError(
@@ -159,6 +162,7 @@ def _generate(arguments: argparse.Namespace) -> None:
             )
         print("generated files are what the intent says")
     else:
+        matrix.refuse_contradictions()
         outcome = generate.generate(names)
         for path in outcome.written:
             print(f"written: {repo.relative(path)}")
@@ -248,6 +252,12 @@ def _faults(_arguments: argparse.Namespace) -> int:
     found = faults.prove(emit=print)
     print(found.summary)
     return int(not found.held)
+
+
+def _flows(_arguments: argparse.Namespace) -> int:
+    found = mutation.prove()
+    print(found.summary)
+    return int(bool(found.living))
 
 
 def _bench_backups(arguments: argparse.Namespace) -> int:
@@ -431,6 +441,14 @@ def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("parts", nargs="*", help="dump, restore, daily, ...; none means all")
 
     verb("faults", _faults, "Prove the 28 faults of backups, and write docs/reference/faults.md")
+
+    verb(
+        "flows",
+        _flows,
+        "Hold policies against the table of flows, and write docs/reference/network.md",
+        "Then each policy is deleted, narrowed and widened, one change at a time: the same\n"
+        "comparison must notice, or the exit code is 1. No cluster is needed.",
+    )
 
 
 def _add_looking(verb: Callable[..., argparse.ArgumentParser]) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from xwiki_stack import gitops, intent, repo, sizing, templates
+from xwiki_stack import flows, gitops, intent, mutation, repo, sizing, templates
 from xwiki_stack.backup import rewrite
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
@@ -27,6 +27,7 @@ MARK = "# Generated from "
 """What a generated file among others begins with."""
 
 REFERENCE = repo.ROOT / "docs" / "reference" / "intent.md"
+NETWORK = flows.PAGE
 SCHEMA = "xwiki"
 """Name of the main wiki's database and of the account that uses it."""
 
@@ -172,6 +173,19 @@ def cluster_files(cluster: Cluster, environments: Sequence[Environment]) -> list
     return [Generated(ROOT / path, text) for path, text in made.items()]
 
 
+def platform_text(cluster: Cluster, environments: Sequence[Environment]) -> str:
+    """The values of charts/netpol that all namespaces of a cluster's platform have in common.
+
+    environments: those that the cluster carries.
+    """
+    return templates.text(
+        "netpol.yaml.j2",
+        cluster=cluster,
+        namespaces=[environment.namespace for environment in environments],
+        backups=any(environment.saved for environment in environments),
+    )
+
+
 def reference() -> str:
     """docs/reference/intent.md out of the schemas."""
     lines = [
@@ -243,6 +257,7 @@ def _wanted(names: Sequence[str] | None) -> tuple[list[Generated], list[str]]:
             if any(environment.purpose != "local" for environment in carried):
                 files += cluster_files(intent.load_cluster(name), carried)
         files.append(Generated(REFERENCE, reference()))
+        files.append(Generated(NETWORK, flows.page(flows.load(), mutation.lines())))
     return files, skipped
 
 
