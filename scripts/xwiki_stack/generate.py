@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -173,19 +172,6 @@ def cluster_files(cluster: Cluster, environments: Sequence[Environment]) -> list
     return [Generated(ROOT / path, text) for path, text in made.items()]
 
 
-def platform_text(cluster: Cluster, environments: Sequence[Environment]) -> str:
-    """The values of charts/netpol that all namespaces of a cluster's platform have in common.
-
-    environments: those that the cluster carries.
-    """
-    return templates.text(
-        "netpol.yaml.j2",
-        cluster=cluster,
-        namespaces=[environment.namespace for environment in environments],
-        backups=any(environment.saved for environment in environments),
-    )
-
-
 def reference() -> str:
     """docs/reference/intent.md out of the schemas."""
     lines = [
@@ -290,24 +276,14 @@ def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
         # The records of drills lie where the sets do, so they are missed there.
         "alerts": sizing.alerts(rpo, rto, "" if source else drills),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
-        "port": _port(said["target"]["endpoint"], environment),
+        "port": sizing.port(
+            said["target"]["endpoint"],
+            f"{repo.relative(environment.path)}: backups.target.endpoint",
+        ),
         "schedules": sizing.schedules(rpo),
         "patience": sizing.patience(rto),
         "retention": sizing.retention(int(said["target"]["retentionDays"]), rpo),
     }
-
-
-def _port(endpoint: str, environment: Environment) -> sizing.Derived:
-    """Port of an https endpoint. Raises IntentError where it is none."""
-    try:
-        port = urlsplit(endpoint).port
-    except ValueError as error:
-        raise IntentError(
-            f"{endpoint} has no port from 0 to 65535",
-            where=f"{repo.relative(environment.path)}: backups.target.endpoint",
-            next="write https://host or https://host:port",
-        ) from error
-    return sizing.Derived(str(port or 443), f"Port of {endpoint}" if port else "Port of https")
 
 
 def _source(environment: Environment) -> dict[str, Any]:

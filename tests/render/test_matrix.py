@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests import environments
-from xwiki_stack import flows, generate, intent, matrix, mutation, oracle, render
+from xwiki_stack import flows, generate, gitops, intent, matrix, mutation, oracle, render
 from xwiki_stack.matrix import World
 from xwiki_stack.oracle import EGRESS, INGRESS, Place
 
@@ -34,7 +34,7 @@ def cluster(**facts: Any) -> World:
     for environment in (prod, staging):
         values = yaml.safe_load(generate.text_of(environment, found))
         wikis.append(matrix.wiki([values], values["netpol"], environment.namespace))
-    own = yaml.safe_load(generate.platform_text(found, [prod, staging]))
+    own = yaml.safe_load(gitops.policy_values(found, [prod, staging]))
     table = flows.load()
     rooms = [matrix.platform(own, room) for room in matrix.rooms(table)]
     return matrix.world(table, [*wikis, *rooms])
