@@ -24,7 +24,6 @@ from xwiki_stack import (
     matrix,
     mutation,
     proc,
-    render,
     repo,
     sizing,
     suite,
@@ -186,7 +185,7 @@ def _upstream(_arguments: argparse.Namespace) -> None:
 
 
 def _render(arguments: argparse.Namespace) -> None:
-    print(render.environment_text(arguments.env, preview=arguments.preview), end="")
+    print(generate.rendered(arguments.env, preview=arguments.preview), end="")
 
 
 def _review(arguments: argparse.Namespace) -> None:

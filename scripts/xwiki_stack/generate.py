@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from xwiki_stack import flows, gitops, intent, mutation, repo, sizing, templates
+from xwiki_stack import flows, gitops, intent, mutation, render, repo, sizing, templates
 from xwiki_stack.backup import rewrite
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
@@ -86,6 +86,24 @@ def preview(names: Sequence[str] | None = None) -> list[Generated]:
     """Values of the environments (None: all), undecided or not; nothing is written."""
     wanted = names or intent.environments()
     return [_generated(intent.load_environment(name)) for name in wanted]
+
+
+def rendered(name: str, *, preview: bool = False) -> str:
+    """The objects of an environment as Helm prints them: with the committed values, or those that
+    the intent gives now.
+
+    Raises UndecidedError where there are no committed values, IntentError for an unknown one.
+    """
+    environment = intent.load_environment(name)
+    values: list[render.Values] = [path_of(name)]
+    if preview:
+        values = [yaml.safe_load(_generated(environment).text)]
+    elif not path_of(name).is_file() and environment.undecided:
+        raise UndecidedError(
+            f"{name} has open blocking decisions: {', '.join(environment.undecided)}",
+            next="`--preview` shows what the rest would give",
+        )
+    return render.helm_template_text(values=values, namespace=environment.namespace)
 
 
 def drift(names: Sequence[str] | None = None) -> list[str]:

@@ -518,7 +518,7 @@ def test_the_generated_values_are_what_the_charts_accept(environment: str) -> No
 
 
 def test_what_the_command_prints_are_the_objects_of_the_environment() -> None:
-    printed = [item for item in yaml.safe_load_all(render.environment_text("staging")) if item]
+    printed = [item for item in yaml.safe_load_all(generate.rendered("staging")) if item]
     names = [(item["kind"], item["metadata"]["name"]) for item in printed]
     wanted = environments.objects("staging")
     assert names == [(item["kind"], item["metadata"]["name"]) for item in wanted]
@@ -527,7 +527,7 @@ def test_what_the_command_prints_are_the_objects_of_the_environment() -> None:
 def test_a_preview_prints_what_is_not_decided_yet() -> None:
     names = {
         item["metadata"]["name"]
-        for item in yaml.safe_load_all(render.environment_text("prod", preview=True))
+        for item in yaml.safe_load_all(generate.rendered("prod", preview=True))
         if item
     }
     assert "xwiki-stack-mysql" in names
