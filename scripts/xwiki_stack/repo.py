@@ -13,6 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE_VARIABLE = "XWIKI_STACK_CACHE"
 
 
+def checkout_key() -> str:
+    """Six hex digits that tell this checkout from others of the machine: a hash of its path."""
+    return hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
+
+
 def cache() -> Path:
     """The folder that holds all state outside the checkout; `XWIKI_STACK_CACHE` moves it."""
     chosen = os.environ.get(CACHE_VARIABLE)
@@ -22,6 +27,11 @@ def cache() -> Path:
 def state(cluster: str) -> Path:
     """The folder of one kind cluster: its kubeconfig, pid files and port-forward log."""
     return cache() / "clusters" / cluster_name(cluster)
+
+
+def clusters() -> list[str]:
+    """Names of all clusters that have a state folder."""
+    return sorted(folder.name for folder in (cache() / "clusters").glob("*/"))
 
 
 def cluster_name(text: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from xwiki_stack import cluster, intent, proc, repo, steps, up
 from xwiki_stack.errors import StackError
 
-CLUSTER = "xwiki-stack-test"
-"""The kind cluster of the end-to-end tests; the user's own is never touched by them."""
+CLUSTER = f"{cluster.TEST_PREFIX}-{repo.checkout_key()}"
+"""The kind cluster of this checkout's end-to-end tests; neither the user's own nor another
+checkout's is touched by them."""
 
 KEEP = "XWIKI_STACK_KEEP"
 """Set to 1, the test cluster stays after the run and the next run goes on with it as it is."""
@@ -47,6 +48,9 @@ def test(words: Sequence[str], *, emit: Callable[[str], None], ask: Callable[[st
     up.install_system_packages(emit, ask, CLUSTER)
     if not keeps() and cluster.delete(CLUSTER):
         emit(f"deleted the cluster {CLUSTER} of an earlier run")
+    for name in cluster.abandoned():
+        cluster.delete(name)
+        emit(f"deleted the cluster {name}, whose checkout is gone")
     steps.execute(cluster.prepare(config()), emit)
     argv = [sys.executable, "-m", "pytest", *(words or WORKERS)]
     try:

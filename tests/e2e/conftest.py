@@ -33,7 +33,8 @@ from xwiki_stack import (
 from xwiki_stack.cluster import artefacts
 from xwiki_stack.kube import Kube, Manifest
 
-WIKI_PORT = 18080
+WIKI_PORT = 19000 + int(repo.checkout_key(), 16) % 1000
+"""Of the shared wiki: two checkouts may run their stories at once."""
 
 
 @dataclass(frozen=True)

@@ -313,3 +313,17 @@ def test_each_lack_is_seen_stale_status_included(
         place = place[word]
     place[path[-1]] = value
     assert kind.unhealthy(items, BOOT) == [words]
+
+
+def test_a_cluster_remembers_the_checkout_that_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    monkeypatch.setenv(repo.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(kind, "_kind", lambda *_, **__: None)
+    monkeypatch.setattr(kind, "_identity", lambda _docker: "engine-1")
+    monkeypatch.setattr(kind, "nodes", lambda _docker, _name: RUNNING)
+    kind._create(Engine(""), WANTED, log)
+    assert kind.orphans() == []
+    monkeypatch.setattr(repo, "ROOT", tmp_path / "removed")
+    kind._create(Engine(""), replace(WANTED, name="other"), log)
+    assert kind.orphans() == ["other"]

@@ -1,8 +1,11 @@
 """pytest's exit codes are not ours, and what it did not come to is said."""
 
+from pathlib import Path
+
 import pytest
 
-from xwiki_stack import cluster, proc, steps, suite, up
+from xwiki_stack import cluster, proc, repo, steps, suite, up
+from xwiki_stack.cluster import kind
 from xwiki_stack.errors import StackError
 
 
@@ -62,3 +65,31 @@ def test_a_whole_run_has_workers_and_a_story_has_one(monkeypatch: pytest.MonkeyP
     for words in ([], ["tests/unit"]):
         suite.test(words, emit=lambda _line: None, ask=lambda _question: True)
     assert [argv[3:] for argv in started] == [list(suite.WORKERS), ["tests/unit"]]
+
+
+def test_each_checkout_has_a_test_cluster_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = repo.checkout_key()
+    assert f"{cluster.TEST_PREFIX}-{key}" == suite.CLUSTER
+    assert repo.state(f"{suite.CLUSTER}-two"), "also its clusters beside it have names that fit"
+    monkeypatch.setattr(repo, "ROOT", repo.ROOT / "elsewhere")
+    assert repo.checkout_key() != key
+
+
+def test_a_test_cluster_whose_checkout_is_gone_is_deleted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(repo.CACHE_VARIABLE, str(tmp_path / "cache"))
+    (tmp_path / "alive").mkdir()
+    for name, checkout in (
+        ("xwiki-stack-test-1", tmp_path / "gone"),
+        ("xwiki-stack-test-2", tmp_path / "alive"),
+        ("xwiki-stack", tmp_path / "gone"),
+        ("xwiki-stack-test", None),
+    ):
+        repo.state(name).mkdir(parents=True)
+        if checkout:
+            (repo.state(name) / kind.CHECKOUT).write_text(str(checkout))
+    deleted: list[str] = []
+    monkeypatch.setattr(cluster, "delete", deleted.append)
+    run(monkeypatch, 0)
+    assert deleted == [suite.CLUSTER, "xwiki-stack-test-1", suite.CLUSTER]

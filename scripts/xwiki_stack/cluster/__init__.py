@@ -5,7 +5,9 @@ kept in the cache. ci/bed/README.md tells how the offline bed is made.
 """
 
 from xwiki_stack.cluster.bed import (
+    TEST_PREFIX,
     Config,
+    abandoned,
     delete,
     describe,
     describe_bed,
@@ -27,8 +29,10 @@ from xwiki_stack.cluster.bed import (
 from xwiki_stack.cluster.programs import Tools, tools
 
 __all__ = [
+    "TEST_PREFIX",
     "Config",
     "Tools",
+    "abandoned",
     "delete",
     "describe",
     "describe_bed",

@@ -119,6 +119,11 @@ def delete(name: str) -> bool:
     return kind.delete(name, _log(f"delete-{name}"))
 
 
+def abandoned() -> list[str]:
+    """The tests' clusters whose checkout is gone: nobody will ask for them by name again."""
+    return [name for name in kind.orphans() if name.startswith(TEST_PREFIX)]
+
+
 def stop(name: str) -> bool:
     """Stop a cluster's nodes, keeping its data; say whether it ran. RefusedError if not ours."""
     return kind.stop(name)

@@ -28,6 +28,10 @@ POD_SUBNET = "10.244.0.0/16"
 LABEL = "xwiki-stack.local/cluster"
 """Node label of every cluster of ours, for whoever meets one."""
 
+CHECKOUT = "checkout"
+"""File of a cluster's state folder that names the checkout which made it. Beside the record, not in
+it, so that an older checkout still reads that."""
+
 CREATE_SECONDS = 240.0
 START_SECONDS = 240.0
 
@@ -290,6 +294,13 @@ def kubeconfig(name: str) -> Path:
     return repo.state(name) / "kubeconfig"
 
 
+def orphans() -> list[str]:
+    """Names of clusters whose maker's checkout is gone; what does not name one is not judged."""
+    makers = {name: repo.state(name) / CHECKOUT for name in repo.clusters()}
+    noted = {name: Path(file.read_text()) for name, file in makers.items() if file.is_file()}
+    return [name for name, checkout in noted.items() if not checkout.is_dir()]
+
+
 def read_record(name: str) -> Record | None:
     """What we noted of a cluster; None if nothing, or nothing that can be read."""
     try:
@@ -422,6 +433,7 @@ def _create(docker: engine.Engine, wanted: Wanted, log: Log) -> None:
     artefacts.remove(state)
     state.mkdir(parents=True)
     _note(wanted, "")
+    (state / CHECKOUT).write_text(str(repo.ROOT))
     file = state / "kind.yaml"
     restrict_oom = "CAP_SYS_RESOURCE" in machine.lacking_capabilities()
     file.write_text(config(wanted, restrict_oom=restrict_oom))
