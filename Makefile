@@ -1,6 +1,6 @@
 # One line per verb, no logic: everything is done by ci/setup and the xwiki-stack command.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down delete test check generate bench
+.PHONY: help setup up down delete demo test check generate bench bench-backups
 
 CLI := .venv/bin/xwiki-stack
 
@@ -13,8 +13,9 @@ given = $(if $(filter command,$(origin $(1))),$($(1)))
 option = $(if $(call given,$(1)),--$(2) '$(call given,$(1))')
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
-	@echo "  make up takes ENV=... (environment) and PORT=..., make test TESTS='...' (for pytest)"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo "  make up takes ENV=... (environment) and PORT=..., make test TESTS='...' (for pytest),"
+	@echo "  make bench-backups SIZE=small (a trial) and PARTS='dump verify'"
 	@echo "  YES=1 answers every question with yes; XWIKI_STACK_CLUSTER=... names another local"
 	@echo "  cluster than xwiki-stack; XWIKI_STACK_CACHE moves ~/.cache/xwiki-stack"
 
@@ -30,6 +31,9 @@ down: setup ## stop the local cluster; its pages stay for the next `make up`
 delete: setup ## delete the local cluster and every page in it (asks)
 	@$(CLI) delete
 
+demo: setup ## write a page, back it up, destroy it all, bring it back: beside your wiki, on the local cluster
+	@$(CLI) demo $(call option,PORT,port)
+
 test: setup ## every test, the end-to-end ones on a kind cluster of their own
 	@$(CLI) test -- $(call given,TESTS)
 
@@ -41,3 +45,6 @@ generate: setup ## values/generated from the intent in values/
 
 bench: setup ## figures for docs/benchmarks.md, never part of a test
 	@$(CLI) bench
+
+bench-backups: setup ## backups against their peers, for docs/benchmarks-backups.md
+	@$(CLI) bench-backups $(call option,SIZE,size) $(call given,PARTS)

@@ -4,15 +4,11 @@ Never a test: nothing fails here because a machine is slow. Each figure is the m
 runs; where a goal exists it stands beside the figure, reached or not.
 """
 
-import json
-import platform
 import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,38 +16,35 @@ import yaml
 
 from xwiki_stack import cluster, generate, intent, proc, render, repo, steps, up
 from xwiki_stack.errors import IntentError, MachineError
+from xwiki_stack.figures import Document, Figure, keep
 from xwiki_stack.kube import Kube
 
 RUNS = 5
 PAIRS = 41
 CLUSTER = "xwiki-stack-bench"
 PORT = 18090
-RESULTS = repo.ROOT / "docs" / "results" / "bench.json"
-PAGE = repo.ROOT / "docs" / "benchmarks.md"
+BACKUPS = ("engine", "tool-versitygw", "image-mysql", "image-xwiki")
+"""Steps of a cluster that servers without one need too; the images only where none is pulled."""
+
+SIZES = ("small", "full")
+"""Of the data that backups are measured on (tests/benchmarks/content.py)."""
+
+DOCUMENT = Document(
+    results=repo.ROOT / "docs" / "results" / "bench.json",
+    page=repo.ROOT / "docs" / "benchmarks.md",
+    head=(
+        "# Benchmarks",
+        "",
+        "Written by `make bench` from `docs/results/bench.json`; do not edit. No test depends on",
+        "these figures. A peer's figure that was not measured in the same run is a reference only.",
+        "Steps overlap, so those of one `make up` sum to more than it takes. XWiki's own figures",
+        "are the stand-in's until the README names a day on which the real image was proven.",
+    ),
+    blocks={},
+)
 
 Emit = Callable[[str], None]
 Ask = Callable[[str], bool]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured figure; `goal` and `peer` are what it is held against, '' where nothing is."""
-
-    name: str
-    ours: str
-    peer: str = ""
-    ratio: str = ""
-    goal: str = ""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Figures of one run: of which commit, on which machine, on which day (UTC)."""
-
-    commit: str
-    machine: str
-    date: str
-    figures: list[Figure]
 
 
 def bench(only: Sequence[str], *, emit: Emit, ask: Ask) -> str:
@@ -70,13 +63,40 @@ def bench(only: Sequence[str], *, emit: Emit, ask: Ask) -> str:
             f"no figure is called {', '.join(sorted(unknown))}", allowed=", ".join(known)
         )
     steps.execute(cluster.tool_steps(), emit)
-    groups = _earlier()
+    groups = DOCUMENT.read()
     for name in only or known:
         emit(f"measuring {name} ...")
-        today = datetime.now(UTC).date().isoformat()
-        groups[name] = Group(_commit(), _machine(), today, known[name](emit, ask))
-    _write({name: groups[name] for name in known if name in groups})
-    return f"written: {repo.relative(RESULTS)}, {repo.relative(PAGE)}"
+        groups[name] = DOCUMENT.measured(known[name](emit, ask))
+    DOCUMENT.write(keep([*known], groups))
+    return f"written: {repo.relative(DOCUMENT.results)}, {repo.relative(DOCUMENT.page)}"
+
+
+def backups(parts: Sequence[str], size: str, *, emit: Emit, ask: Ask) -> int:
+    """Measure backups against their peers; give the exit code of what measures.
+
+    That lies beside the tests, whose servers and wikis it uses (tests/benchmarks): here is only
+    made ready what it needs. Raises MachineError where a machine cannot tell what programs hold.
+    """
+    if sys.platform != "linux":
+        raise MachineError(
+            "memory and disk of programs are read from Linux' /proc", next="use a machine with it"
+        )
+    up.install_system_packages(emit, ask, CLUSTER, peers=True)
+    plan = cluster.prepare(cluster.Config(name=CLUSTER, extras=True))
+    steps.execute(_needed(plan, BACKUPS), emit)
+    argv = [sys.executable, "-m", "tests.benchmarks", "--size", size, *parts]
+    return proc.attached(argv, env=cluster.environment(CLUSTER), cwd=repo.ROOT)
+
+
+def _needed(plan: Sequence[steps.Step], names: Iterable[str]) -> list[steps.Step]:
+    """The steps of these names, if they are in the plan, and what they need."""
+    known, wanted, left = {step.name: step for step in plan}, set[str](), [*names]
+    while left:
+        name = left.pop()
+        if name in known and name not in wanted:
+            wanted.add(name)
+            left += known[name].needs
+    return [step for step in plan if step.name in wanted]
 
 
 def _generate() -> list[Figure]:
@@ -221,70 +241,3 @@ def _seconds(work: Callable[[], object]) -> float:
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
-
-
-def _earlier() -> dict[str, Group]:
-    """The figures of earlier runs, by group."""
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    return {
-        name: Group(**{**group, "figures": [Figure(**item) for item in group["figures"]]})
-        for name, group in found.items()
-    }
-
-
-def _write(groups: Mapping[str, Group]) -> None:
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    document = {name: asdict(group) for name, group in groups.items()}
-    RESULTS.write_text(json.dumps(document, indent=2) + "\n")
-    PAGE.write_text(page(groups))
-
-
-def page(groups: Mapping[str, Group]) -> str:
-    """docs/benchmarks.md out of the results."""
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench` from `docs/results/bench.json`; do not edit. No test depends on",
-        "these figures. A peer's figure that was not measured in the same run is a reference only.",
-        "Steps overlap, so those of one `make up` sum to more than it takes. XWiki's own figures",
-        "are the stand-in's until the README names a day on which the real image was proven.",
-    ]
-    for name, group in groups.items():
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            f"Commit {group.commit}, {group.date}, on {group.machine}.",
-            "",
-            "| figure | ours | against | ratio | goal |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        for figure in group.figures:
-            cells = [figure.name, figure.ours, figure.peer, figure.ratio, figure.goal]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _commit() -> str:
-    """What is measured: a commit, and whether the checkout differs; `unknown` without Git."""
-    git = ["git", "--no-optional-locks"]
-    try:
-        named = proc.run([*git, "rev-parse", "--short=12", "HEAD"], cwd=repo.ROOT, check=False)
-    except MachineError:
-        return "unknown"
-    if named.code != 0:
-        return "unknown"
-    # Our own output of a moment ago is no difference.
-    own = [f":!{repo.relative(path)}" for path in (RESULTS, PAGE)]
-    status = [*git, "status", "--porcelain", "--untracked-files=no", "--", ".", *own]
-    dirty = proc.run(status, cwd=repo.ROOT).out.strip()
-    return named.out.strip() + (" with uncommitted changes" if dirty else "")
-
-
-def _machine() -> str:
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        models = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = f"{len(models)} x {models[0].split(':')[1].strip()}" if models else cpu
-    return f"{cpu}, {platform.system()} {platform.release().split('-')[0]}"

@@ -71,7 +71,12 @@ def _answers(environment: Environment, cluster: Cluster) -> dict[str, tuple[str,
             environment, 3, environment.host, f", or domain in values/clusters/{cluster.name}.yaml"
         ),
         "backups.target": _said(
-            environment, 2, target["bucket"] if isinstance(target, dict) else ""
+            environment,
+            2,
+            f"{target['bucket']}, {target['retentionDays']} days,"
+            f" {len(environment.backups.get('recipients', []))} keys open"
+            if isinstance(target, dict)
+            else "",
         ),
         "backups.rpo": _said(environment, 4, ", ".join(objectives)),
         "size.xwiki": ("decided", f"heap {heap}, G1, pauses of 200 ms, no JMX"),

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from xwiki_stack import gitops, intent, repo, sizing, templates
-from xwiki_stack.errors import RefusedError, UndecidedError
+from xwiki_stack.backup import rewrite
+from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
 
 ROOT = repo.ROOT
@@ -152,8 +154,11 @@ def text_of(environment: Environment, cluster: Cluster) -> str:
             if host_open
             else "Not published: the cluster has no ingress controller."
         ),
-        backups=_backups(environment),
+        backups=_backups(environment, cluster),
         no_backups=_NO_BACKUPS,
+        host_open=host_open,
+        mail_off=rewrite.MAIL_OFF,
+        foreign_hosts=intent.other_hosts(environment),
         issuer=gitops.issuer_of(cluster, environment),
     )
 
@@ -250,19 +255,67 @@ def _generated(environment: Environment) -> Generated:
     return Generated(path, text_of(environment, cluster))
 
 
-def _backups(environment: Environment) -> dict[str, Any]:
+def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
     """What the template says of backups; nothing where a part of it is not decided yet."""
     said = environment.backups
-    needed = ("target", "rpo", "recipients", "trusted")
-    open_parts = {key.split(".")[1] for key in environment.open_keys if "." in key}
-    if open_parts & set(needed):
+    if not environment.saved:
         return {}
-    rpo = int(said["rpo"].removesuffix("h"))
+    rpo, rto = (
+        0 if intent.is_undecided(said.get(key, intent.UNDECIDED)) else int(said[key].rstrip("h"))
+        for key in ("rpo", "rto")
+    )
+    drills = said.get("drills", "")
     return {
         **said,
         "rpo": rpo,
+        "rto": rto,
+        "promised": sizing.DRILLS.get(drills),
+        "source": _source(environment),
+        "volume": sizing.drill_volume(sizing.volumes(environment, cluster)),
+        "alerts": sizing.alerts(rpo, rto, drills),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
+        "port": _port(said["target"]["endpoint"], environment),
         "schedules": sizing.schedules(rpo),
+        "retention": sizing.retention(int(said["target"]["retentionDays"]), rpo),
+    }
+
+
+def _port(endpoint: str, environment: Environment) -> sizing.Derived:
+    """Port of an https endpoint. Raises IntentError where it is none."""
+    try:
+        port = urlsplit(endpoint).port
+    except ValueError as error:
+        raise IntentError(
+            f"{endpoint} has no port from 0 to 65535",
+            where=f"{repo.relative(environment.path)}: backups.target.endpoint",
+            next="write https://host or https://host:port",
+        ) from error
+    return sizing.Derived(str(port or 443), f"Port of {endpoint}" if port else "Port of https")
+
+
+def _source(environment: Environment) -> dict[str, Any]:
+    """Whose sets are tried here, as the chart wants it; nothing where they are its own.
+
+    Raises IntentError where that environment is unknown or its sets lie in another store.
+    """
+    name = environment.backups.get("drillsOf", "")
+    if not name:
+        return {}
+    other = intent.load_environment(name, environment.path.parents[1])
+    if not other.saved:
+        return {}
+    here, there = environment.backups["target"], other.backups["target"]
+    if any(here[key] != there[key] for key in ("endpoint", "region")):
+        raise IntentError(
+            f"the sets of {name} lie at {there['endpoint']}, those of this one elsewhere",
+            where=f"{repo.relative(environment.path)}: backups.drillsOf",
+            next="name the same endpoint and region in both, or leave it out",
+        )
+    return {
+        "environment": name,
+        "bucket": there["bucket"],
+        "prefix": there.get("prefix", name),
+        "trusted": other.backups["trusted"],
     }
 
 

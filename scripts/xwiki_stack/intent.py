@@ -109,6 +109,18 @@ class Environment:
             return ()
         return tuple(f"{key} (decision {number})" for key, number in self.open_keys.items())
 
+    @property
+    def saved(self) -> bool:
+        """Whether all is decided that backups need."""
+        open_parts = {key.split(".")[1] for key in self.open_keys if "." in key}
+        return not open_parts & {"target", "rpo", "recipients", "trusted"}
+
+    @property
+    def drills(self) -> str:
+        """How often restores are tried here, "" for never: in staging, once there are backups."""
+        often = self.backups.get("drills", UNDECIDED)
+        return often if self.saved and self.purpose == "staging" and often != UNDECIDED else ""
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -273,6 +285,14 @@ def refuse_shared_host(environment: Environment) -> None:
             )
 
 
+def other_hosts(environment: Environment) -> list[str]:
+    """Public hosts of the other environments, on whichever cluster, as far as they are decided."""
+    values = environment.path.parents[1]
+    others = [load_environment(n, values) for n in _names(values, "envs") if n != environment.name]
+    hosts = {other.host for other in others if not is_undecided(other.host)}
+    return sorted(hosts - {LOCALHOST, environment.host})
+
+
 def _open_places(place: str, value: Any) -> Iterator[str]:
     """The place itself where nothing is decided, or the places in it that are left open."""
     if isinstance(value, dict):
@@ -342,6 +362,12 @@ def _contradictions(document: Any, name: str, clusters: list[str]) -> Iterator[M
             f"name one of them, or write values/clusters/{cluster}.yaml",
         )
     yield from _misnamed(purpose, name)
+    if said("backups", "drillsOf") and purpose in ("local", "prod"):
+        yield Mistake(
+            "backups.drillsOf",
+            "only staging tries restores",
+            next="write it into the intent of staging, or leave it out",
+        )
     if purpose in ("staging", "prod") and host and "." not in host and host != UNDECIDED:
         yield Mistake(
             "host",

@@ -174,9 +174,15 @@ class Flow:
         return self._child.pid
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes of its output, as soon as there are any; b"" at its end."""
-        pipe = self._child.stdout
-        return os.read(pipe.fileno(), size) if pipe else b""
+        """The next `size` bytes of its output; fewer only at its end, and b"" after it.
+
+        Programs write pieces of 4 KiB; to hand on each by itself costs more than what is in it.
+        """
+        pipe, pieces, left = self._child.stdout, list[bytes](), size
+        while pipe and left and (piece := os.read(pipe.fileno(), left)):
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
     def write(self, data: bytes) -> None:
         """Give it bytes. Raises CommandFailed when it has ended."""
@@ -408,10 +414,16 @@ def _stat(folder: Path) -> list[str]:
 
 
 def _group_lives(group: int) -> bool:
-    """Whether any process of a group runs: its leader may be gone, and a zombie does not count."""
+    """Whether any process of a group runs: its leader may be gone, and a zombie does not count.
+
+    Unless it has threads: only its first one has ended then, and the others hold its sockets yet.
+    """
     if PROCESSES.is_dir():
         every = (_stat(folder) for folder in PROCESSES.glob("[1-9]*"))
-        return any(fields[2] == str(group) and fields[0] != "Z" for fields in every)
+        return any(
+            fields[2] == str(group) and (fields[0] != "Z" or int(fields[17]) > 1)
+            for fields in every
+        )
     lines = (line.split() for line in _ps("-A", "-o", "pgid=,stat=").splitlines())
     return any(words[0] == str(group) and words[1][0] != "Z" for words in lines)
 

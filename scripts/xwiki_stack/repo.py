@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 
 from xwiki_stack.errors import IntentError
@@ -58,6 +59,11 @@ def beside() -> Path:
 def logs() -> Path:
     """The folder of step logs, the newest run's files overwriting the older ones'."""
     return cache() / "logs"
+
+
+def command() -> Path:
+    """The `xwiki-stack` command of the environment that we run in."""
+    return Path(sys.executable).parent / "xwiki-stack"
 
 
 def relative(path: Path) -> str:

@@ -82,10 +82,53 @@ class Schedules:
     """When backups run, as cron writes it in UTC; the minutes a run may take; and why."""
 
     site: str
+    xar: str
     verify: str
     prune: str
+    canary: str
     minutes: int
     reason: str
+
+
+@dataclass(frozen=True)
+class Drills:
+    """When restores of both kinds are tried, in UTC; at most so many days apart."""
+
+    schedule: str
+    xar: str
+    days: int
+
+    @property
+    def max_age_days(self) -> int:
+        """From then on a drill is missing."""
+        return self.days + DRILL_GRACE
+
+
+DRILL_GRACE = 4
+"""Days: a drill that fails on a Friday evening is looked after, and run again, by Tuesday."""
+
+DRILLS = {
+    "monthly": Drills("27 3 1 * *", "27 3 2 * *", 31),
+    "quarterly": Drills("27 3 1 1,4,7,10 *", "27 3 2 1,4,7,10 *", 92),
+}
+"""By the intent's word, with the longest distance in days. In the night, between a proof and a
+set."""
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Thresholds of the alerts on backups, each with its reason. `drill_days` 0: none asked for."""
+
+    stale_minutes: int
+    stale: str
+    xar_stale_minutes: int
+    xar_stale: str
+    unproven_minutes: int
+    unproven: str
+    drill_days: int
+    drill: str
+    drill_minutes: int
+    slow: str
 
 
 SIZES: dict[str, dict[str, Resources]] = {
@@ -125,6 +168,10 @@ VOLUMES = {
 }
 """Volumes by size. The mission names the 50Gi of a small team's database; what users upload grows
 with the team, so both follow the size."""
+
+
+DAY = 24 * 60
+"""Minutes."""
 
 
 @dataclass(frozen=True)
@@ -374,9 +421,15 @@ def _platform(cluster: Cluster) -> Row:
     return Row("platform", cpu, memory, volume, min(cluster.nodes, chosen.copies), many=True)
 
 
+def drill_volume(wanted: dict[str, Volume]) -> str:
+    """The volume of a drill, in MiB or GiB: database and files together."""
+    total = sum(bytes_of(volume.size) for volume in wanted.values())
+    return f"{total >> 30}Gi" if total % (1 << 30) == 0 else f"{total >> 20}Mi"
+
+
 def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
     wanted = volumes(environment, cluster)
-    return [
+    rows = [
         Row(
             f"{environment.name}/{component}",
             cores_of(own.request_cpu),
@@ -386,6 +439,12 @@ def _rows(environment: Environment, cluster: Cluster) -> list[Row]:
         )
         for component, own in resources(environment).items()
     ]
+    if environment.drills:
+        volume = wanted["xwiki"]
+        reserved = bytes_of(drill_volume(wanted)) if volume.reserved else 0
+        cpu, memory = sum(row.cpu for row in rows), sum(row.memory for row in rows)
+        rows.append(Row(f"{environment.name}/drill", cpu, memory, reserved, volume.copies))
+    return rows
 
 
 def refuse_too_small(cluster: Cluster, rows: list[Row]) -> None:
@@ -454,28 +513,90 @@ def text(cluster_name: str) -> str:
     return "\n".join(lines)
 
 
-def schedules(rpo_hours: int) -> Schedules:
-    """Two sets within the RPO, so that one failed run breaks no promise; a proof between them.
+def distance(rpo_hours: int) -> int:
+    """Minutes between two sets, so that two lie within the RPO; they divide the day."""
+    hours = (60 * h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours)
+    return max(hours, default=30)
 
+
+def schedules(rpo_hours: int) -> Schedules:
+    """Two sets within the RPO, so that one failed run breaks no promise; a proof between them, a
+    canary ten minutes before each.
+
+    XWiki's own exports carry no promise: one a day, half-way between a set and its proof.
     Hours divide the day, so that the distance over midnight is the same; above two days it stays
     one a day, since nobody gains by fewer.
     """
-    hours = max((h for h in (24, 12, 8, 6, 4, 3, 2, 1) if 2 * h <= rpo_hours), default=0)
+    hours = distance(rpo_hours) // 60
     if not hours:
-        why = "An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no promise"
-        return Schedules("17,47 * * * *", "2,32 * * * *", "7 9 * * *", 25, why)
+        return Schedules(
+            site="17,47 * * * *",
+            xar="24 1 * * *",
+            verify="2,32 * * * *",
+            prune="7 9 * * *",
+            canary="7,37 * * * *",
+            minutes=25,
+            reason="An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no"
+            " promise",
+        )
     each = f"{hours} hours" if hours > 1 else "hour"
     minutes = min(360, hours * 50)
     site = range(1, 25, hours)
     proof = [(hour + hours // 2) % 24 for hour in site]
+    export = 60 + 17 + (60 * (hours // 2) or 30) // 2
     return Schedules(
         site=f"17 {_hours(site)} * * *",
+        xar=f"{export % 60} {export // 60} * * *",
         verify=f"{17 if hours > 1 else 47} {_hours(proof)} * * *",
         prune=f"47 {proof[0] + 1} * * *",
+        canary=f"7 {_hours(site)} * * *",
         minutes=minutes,
         reason=f"An RPO of {rpo_hours} hours: a set every {each}, so that one failed run breaks no"
         " promise",
     )
+
+
+def alerts(rpo_hours: int, rto_hours: int = 0, drills: str = "") -> Alerts:
+    """When somebody is told. rto_hours 0, drills "": not decided, so nobody asks for drills."""
+    apart, deadline = distance(rpo_hours), schedules(rpo_hours).minutes
+    promised = DRILLS.get(drills) if rto_hours else None
+    return Alerts(
+        stale_minutes=apart + deadline,
+        stale=f"{apart} between two sets and {deadline} that a run may take",
+        xar_stale_minutes=2 * DAY + deadline,
+        xar_stale=f"One of a day failed, and the {deadline} that a run may take",
+        unproven_minutes=apart * 3 // 2 + deadline,
+        unproven=f"Due after {apart // 2}, the next {apart} later, {deadline} that a run may take",
+        drill_days=promised.max_age_days if promised else 0,
+        drill=f"{drills.capitalize()}: {promised.days} days, and {DRILL_GRACE} to look after one"
+        " that failed"
+        if promised
+        else "No drills are asked for",
+        drill_minutes=30 * rto_hours or 60,
+        slow=f"Half of an RTO of {rto_hours} hours" if promised else "Not looked at without drills",
+    )
+
+
+OPENED_KEPT = 7
+"""Sets proven to open that stay whatever their age, even where all later ones turn out bad."""
+
+
+def retention(days: int, rpo_hours: int) -> dict[str, Derived]:
+    """The keep rules of `backup prune`, by their names, from the days that the intent promises.
+
+    A set stays if any rule keeps it, so the rules beyond the promised days thin out: a week's, then
+    a month's newest.
+    """
+    minutes, hours, *_ = schedules(rpo_hours).site.split()
+    a_day = len(minutes.split(",")) * (24 if hours == "*" else len(hours.split(",")))
+    weeks, months = max(8, -(-days // 7)), max(6, -(-days // 30))
+    return {
+        "opened": Derived(str(OPENED_KEPT), "Sets proven to open, whatever their age"),
+        "last": Derived(str(2 * a_day), f"All sets of two days, {a_day} a day"),
+        "daily": Derived(str(days), "Days a set is kept at least, as the intent says"),
+        "weekly": Derived(str(weeks), "Two months of weeks at least, for what is missed late"),
+        "monthly": Derived(str(months), "Half a year of months at least, to look back"),
+    }
 
 
 def _hours(found: Iterable[int]) -> str:

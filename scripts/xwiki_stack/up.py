@@ -252,19 +252,21 @@ def grow(env: str, cluster_name: str, elsewhere: Elsewhere = HERE, *, recreate: 
     return action(place.kube, place.namespace, name)
 
 
-def install_system_packages(emit: Emit, ask: Ask, cluster_name: str = "") -> None:
+def install_system_packages(
+    emit: Emit, ask: Ask, cluster_name: str = "", *, peers: bool = False
+) -> None:
     """Install what a cluster's bed needs from the system, after naming it and asking.
 
-    Raises RefusedError when the answer is no.
+    peers: also what benches compare with. Raises RefusedError when the answer is no.
     """
-    missing = cluster.system_packages(cluster_name)
+    missing = cluster.system_packages(cluster_name, peers=peers)
     if not missing:
         return
     emit(f"Images are {cluster.describe_bed(cluster_name)}")
     emit("About to install with apt-get: " + " ".join(missing))
     if not ask("Go on?"):
         raise RefusedError("nothing was installed", next="answer y, or set YES=1")
-    install = partial(cluster.install_packages, name=cluster_name)
+    install = partial(cluster.install_packages, name=cluster_name, peers=peers)
     steps.execute([steps.Step("system-packages", "System packages", install)], emit)
 
 

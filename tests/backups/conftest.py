@@ -2,21 +2,21 @@
 
 import os
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.backups.s3 import S3
-from tests.backups.wiki import Server, Wiki, take_programs
-from tests.contract.conftest import host, mysql_image
+from tests.backups import mysql
+from tests.backups.live import Live, begin
+from tests.backups.s3 import S3, Rclone, served
+from tests.backups.wiki import Server, Wiki
+from tests.contract.conftest import host, mysql_image, standin, xwiki_image
 from tests.contract.containers import Host
-from xwiki_stack import proc
 from xwiki_stack.backup import site
 
-__all__ = ["host", "mysql_image"]
+__all__ = ["host", "mysql_image", "standin", "xwiki_image"]
 
 
 @pytest.fixture(scope="package")
@@ -24,57 +24,31 @@ def server(
     host: Host, mysql_image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A real MySQL with a binary log, reached on a port of 127.0.0.1."""
-    password = secrets.token_hex(12)
-    container = host.start(
-        "backups",
-        mysql_image,
-        "--character-set-server=utf8mb4",
-        "--collation-server=utf8mb4_bin",
-        "--gtid-mode=ON",
-        "--enforce-gtid-consistency=ON",
-        "--log-bin=binlog",
-        "--server-id=1",
-        "--skip-mysqlx",
-        "--skip-performance-schema",
-        "--innodb-flush-log-at-trx-commit=2",
-        "--sync-binlog=0",
-        "--secure-file-priv=NULL",
-        env={"MYSQL_ROOT_PASSWORD": password},
-        options=["--tmpfs", "/var/run/mysqld:mode=1777", "--publish", "127.0.0.1::3306"],
-    )
-    asked = proc.run(container.engine.docker("port", container.name, "3306/tcp")).out
-    programs = take_programs(host, mysql_image, tmp_path_factory.mktemp("client"))
-    made = Server(container, password, int(asked.split()[0].rpartition(":")[2]), programs)
-    deadline = time.monotonic() + 180
-    while True:
-        try:
-            # Over TCP, where the entrypoint's first server does not listen.
-            made.sql("SELECT 1")
-            break
-        except proc.CommandFailed:
-            late = time.monotonic() > deadline or not container.state()["Running"]
-            assert not late, container.logs()[-3000:]
-            time.sleep(0.3)
-    yield made
+    yield mysql.start(host, mysql_image, tmp_path_factory.mktemp("client"), *mysql.QUICK)
 
 
 @pytest.fixture(scope="package")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """A real S3 server."""
-    served = S3(tmp_path_factory.mktemp("s3"))
-    served.start()
-    yield served
-    served.stop()
+    with served(S3(tmp_path_factory.mktemp("s3"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """Another one, of other people."""
+    with served(Rclone(tmp_path_factory.mktemp("second"))) as server:
+        yield server
 
 
 @pytest.fixture
 def make(server: Server, s3: S3, tmp_path: Path) -> Iterator[Callable[..., Wiki]]:
-    """Makes wikis that end with the test, schema, account and all."""
+    """Makes wikis that end with the test, schema, account and all. s3: another server."""
     made: list[Wiki] = []
 
     def begin(**options: Any) -> Wiki:
         name = f"wiki_{secrets.token_hex(4)}"
-        wiki = Wiki(server, s3, tmp_path / name, name, **options)
+        wiki = Wiki(server, options.pop("s3", s3), tmp_path / name, name, **options)
         made.append(wiki)
         return wiki
 
@@ -90,6 +64,23 @@ def wiki(make: Callable[..., Wiki]) -> Wiki:
     made.create()
     made.fill()
     return made
+
+
+@pytest.fixture(scope="module")
+def go_live(
+    host: Host, xwiki_image: str, server: Server, s3: S3, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Live]]:
+    """Starts wikis that run until the module ends; given variables of their environment."""
+    made: list[Live] = []
+
+    def start(env: Mapping[str, str] | None = None) -> Live:
+        folder = tmp_path_factory.mktemp("live")
+        made.append(begin(host, xwiki_image, server=server, s3=s3, folder=folder, env=env))
+        return made[-1]
+
+    yield start
+    for live in made:
+        live.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,11 @@
 import http.client
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,6 +19,8 @@ class Request:
     method: str
     path: str
     size: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By their names in small letters."""
 
     @property
     def kind(self) -> str:
@@ -48,7 +52,8 @@ class Answer:
                 f"<Message>said by the proxy</Message></Error>").encode()  # fmt: skip
 
 
-DROP, HOLD = "drop", "hold"
+DROP, HOLD, TRICKLE = "drop", "hold", "trickle"
+"""Close without an answer; keep waiting; take one byte of the body a second."""
 
 Fault = Callable[[Request], "Answer | str | None"]
 
@@ -61,6 +66,8 @@ class Proxy:
     fault: Fault = lambda _request: None
     seen: list[str] = field(default_factory=list)
     port: int = 0
+    trickled: int = 0
+    skew: timedelta = timedelta(0)
     free: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -70,9 +77,9 @@ class Proxy:
 
 
 @contextmanager
-def proxy(target: int, fault: Fault) -> Iterator[Proxy]:
-    """A proxy before the port `target` for the block."""
-    made = Proxy(target, fault)
+def proxy(target: int, fault: Fault, *, skew: timedelta = timedelta(0)) -> Iterator[Proxy]:
+    """A proxy before the port `target` for the block. skew: how far its Date is ahead."""
+    made = Proxy(target, fault, skew=skew)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -82,11 +89,16 @@ def proxy(target: int, fault: Fault) -> Iterator[Proxy]:
 
         def pass_on(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
-            request = Request(self.command, self.path, size)
+            told = {name.lower(): value for name, value in self.headers.items()}
+            request = Request(self.command, self.path, size, told)
             made.seen.append(request.kind)
             wanted = made.fault(request)
             if wanted == HOLD:
                 made.free.wait(60)
+                wanted = DROP
+            if wanted == TRICKLE:
+                while not made.free.wait(1) and self.rfile.read(1):
+                    made.trickled += 1
                 wanted = DROP
             if wanted == DROP:
                 # The client sees a reset; what it still sends is not read.
@@ -112,9 +124,11 @@ def proxy(target: int, fault: Fault) -> Iterator[Proxy]:
                    length: str | None = None) -> None:  # fmt: skip
             self.send_response_only(status)
             for name, value in headers.items():
-                self.send_header(name, value)
-            if "Date" not in headers:
-                self.send_header("Date", self.date_time_string())
+                if name != "Date":
+                    self.send_header(name, value)
+            date = headers.get("Date")
+            moment = (parsedate_to_datetime(date) if date else datetime.now(UTC)) + made.skew
+            self.send_header("Date", self.date_time_string(int(moment.timestamp())))
             self.send_header("Content-Length", length or str(len(body)))
             self.end_headers()
             if self.command != "HEAD":

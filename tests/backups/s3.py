@@ -1,70 +1,113 @@
-"""A real S3 server for tests: versitygw on a folder and an address of this machine."""
+"""Real S3 servers for tests, on a folder and an address of this machine."""
 
-import os
+import json
 import secrets
-import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import requests
+import boto3
+from botocore.config import Config as ClientConfig
 
-from tests.e2e.patience import eventually
-from xwiki_stack import proc, repo, steps
-from xwiki_stack.cluster import programs
+from xwiki_stack import proc
+from xwiki_stack.cluster.objectstore import BUCKET, ObjectStore, program
 
-BUCKET = "sets"
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 
-def program() -> Path:
-    """versitygw, built unless it is there."""
-    log = steps.Log(repo.logs() / "tool-versitygw.log", lambda _text: None)
-    programs.install("versitygw", log)
-    return programs.tools().versitygw
+@dataclass(frozen=True)
+class Identity:
+    """A key pair that a server knows."""
+
+    access: str = field(default_factory=lambda: f"access{secrets.token_hex(6)}")
+    secret: str = field(default_factory=lambda: secrets.token_hex(20))
 
 
 @dataclass
-class S3:
-    """A server with one bucket; its objects are files below `objects`."""
+class S3(ObjectStore):
+    """versitygw as tests want it.
 
-    folder: Path
-    access: str = field(default_factory=lambda: f"access{secrets.token_hex(6)}")
-    secret: str = field(default_factory=lambda: secrets.token_hex(20))
-    port: int = 0
-    address: str = "127.0.0.1"
+    versioned: keeps what is overwritten or deleted, and so can lock. before: a program and its
+    words that start the server, to put it into a place of its own.
+    """
 
-    @property
-    def endpoint(self) -> str:
-        """Its URL."""
-        return f"http://{self.address}:{self.port}"
+    versioned: bool = False
+    before: tuple[str | Path, ...] = ()
 
     @property
-    def objects(self) -> Path:
-        """Where the bucket's objects lie as files, to be damaged."""
-        return self.folder / "data" / BUCKET
+    def root(self) -> Identity:
+        """Who may do all."""
+        return Identity(self.access, self.secret)
 
-    def start(self) -> None:
-        """Serve, on the same port every time."""
-        (self.folder / "data" / BUCKET).mkdir(parents=True, exist_ok=True)
-        if not self.port:
-            with socket.socket() as free:
-                free.bind((self.address, 0))
-                self.port = free.getsockname()[1]
-        proc.spawn(
-            [program(), "--port", f"{self.address}:{self.port}", "--quiet", "posix",
-             self.folder / "data"],
-            log=self.folder / "log",
-            pid_file=self.folder / "pid",
-            env={"ROOT_ACCESS_KEY": self.access, "ROOT_SECRET_KEY": self.secret,
-                 "PATH": os.environ["PATH"]},
+    def command(self) -> tuple[list[str | Path], dict[str, str]]:
+        words, env = super().command()
+        place = words.index("posix")
+        extra: list[str | Path] = ["--iam-dir", self._made("iam")]
+        kind: list[str | Path] = ["posix"]
+        if self.versioned:
+            kind += ["--versioning-dir", self._made("versions")]
+        return [*self.before, *words[:place], *extra, *kind, *words[place + 1 :]], env
+
+    def client(self, who: Identity | None = None) -> "S3Client":
+        """A client beside ours, for what operators do with other tools."""
+        chosen = who or self.root
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=chosen.access,
+            aws_secret_access_key=chosen.secret,
+            config=ClientConfig(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+        )
+
+    def identity(self) -> Identity:
+        """A new user that no policy mentions yet."""
+        made = Identity()
+        proc.run(
+            [program(), "admin", "--endpoint-url", self.endpoint, "create-user", "--access",
+             made.access, "--secret", made.secret, "--role", "user"],
+            env={"ADMIN_ACCESS_KEY": self.access, "ADMIN_SECRET_KEY": self.secret},
         )  # fmt: skip
-        eventually(self._answers, seconds=20, pause=0.1)
+        return made
 
-    def stop(self) -> None:
-        """End it; its objects stay."""
-        proc.end(self.folder / "pid")
+    def allow(self, policy: Mapping[str, Any]) -> None:
+        """Put a policy on the bucket, in the place of the one before."""
+        self.client().put_bucket_policy(Bucket=BUCKET, Policy=json.dumps(policy))
 
-    def _answers(self) -> bool:
-        try:
-            return requests.get(self.endpoint, timeout=2).status_code > 0
-        except requests.ConnectionError:
-            return False
+    def _made(self, name: str) -> Path:
+        (self.folder / name).mkdir(parents=True, exist_ok=True)
+        return self.folder / name
+
+
+class Rclone(S3):
+    """rclone as a server: other people's code for the same protocol, one identity, no policies."""
+
+    def command(self) -> tuple[list[str | Path], dict[str, str]]:
+        return [
+            program("rclone"),
+            "serve",
+            "s3",
+            "--addr",
+            f"{self.address}:{self.port}",
+            "--config",
+            "/dev/null",
+            "--cache-dir",
+            self.folder / "cache",
+            self.folder / "data",
+        ], {
+            "RCLONE_AUTH_KEY": f'"{self.access},{self.secret}"',
+            "HOME": str(self.folder),
+        }
+
+
+@contextmanager
+def served(server: S3) -> Iterator[S3]:
+    """A server for the block."""
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

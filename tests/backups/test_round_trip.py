@@ -26,7 +26,7 @@ def test_a_wiki_that_was_lost_comes_back_byte_for_byte(wiki: Wiki) -> None:
 def test_the_command_tells_its_story_without_a_secret(wiki: Wiki) -> None:
     said = []
     for words, code, told in (
-        (["status"], 5, "there is no set"),
+        (["status"], 5, "there is no site set"),
         (["run"], 0, "all 5 rows of the dump have their file"),
         (["list"], 0, "INTACT"),
         (["show"], 0, "dumped by"),

@@ -94,9 +94,10 @@ def test_the_writers_own_key_opens_indexes_and_nothing_else(wiki: Wiki) -> None:
         verify.opened(store, made, [writer], database=False)
 
 
+@pytest.mark.fault(17)
 def test_a_run_beside_another_ends_busy_and_a_stale_lock_is_taken(wiki: Wiki) -> None:
     store = Store(wiki.loaded())
-    with lock.hold(store, site.LOCK, minutes=30):
+    with lock.hold(store, manifest.SITE, minutes=30):
         result = command(wiki, "run")
         assert result.code == 75
         assert "is at work since" in result.err
@@ -107,9 +108,9 @@ def test_a_run_beside_another_ends_busy_and_a_stale_lock_is_taken(wiki: Wiki) ->
         run(wiki)
         assert len(wiki.sets()) == 1
     assert json.loads(held.read_bytes()) == {"state": "free"}
-    with lock.hold(store, site.LOCK, minutes=30):
+    with lock.hold(store, manifest.SITE, minutes=30):
         held.write_bytes(b"not a claim")
-        with pytest.raises(BusyError, match="someone unknown"), lock.hold(store, site.LOCK, 1):
+        with pytest.raises(BusyError, match="someone unknown"), lock.hold(store, manifest.SITE, 1):
             pass
 
 
@@ -120,6 +121,7 @@ def test_the_lock_is_free_after_a_failure(wiki: Wiki) -> None:
         assert result.code == 8, result.err
 
 
+@pytest.mark.fault(24)
 def test_a_set_of_the_future_stops_the_next_run(wiki: Wiki) -> None:
     run(wiki)
     store, known = Store(wiki.loaded()), wiki.loaded()
@@ -141,4 +143,4 @@ def test_the_wikis_own_prefix_and_environment_keep_sets_apart(
     run(wiki)
     with pytest.raises(DamagedError, match="is a set of staging, not of other"):
         restore.choose(wiki.loaded(environment="other"), Store(wiki.loaded()),
-                       restore.Wish())  # fmt: skip
+                       restore.Wish(), manifest.Site)  # fmt: skip

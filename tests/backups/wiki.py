@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import copy
 import hashlib
 import io
 import random
@@ -20,11 +21,12 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.backups.s3 import BUCKET, S3
+from tests.backups.s3 import S3, Identity
 from tests.contract.containers import Container, Host
 from xwiki_stack import cli, proc
 from xwiki_stack.backup import signature
 from xwiki_stack.backup.config import Config, load
+from xwiki_stack.cluster.objectstore import BUCKET
 
 GLOBAL = "PROCESS, RELOAD, REPLICATION CLIENT, SHOW_ROUTINE"
 PER_SCHEMA = "SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES"
@@ -67,17 +69,17 @@ class Server:
     password: str
     port: int
     programs: Path
+    address: str = "127.0.0.1"
 
-    def sql(self, text: str, schema: str = "") -> list[str]:
+    def sql(self, text: str, schema: str = "", *, seconds: float = 120) -> list[str]:
         """Run statements as root, by its own client; give the lines they say."""
-        options = (
-            f"[client]\nhost=127.0.0.1\nport={self.port}\nuser=root\npassword={self.password}\n"
-        )
+        where = f"host={self.address}\nport={self.port}"
+        options = f"[client]\n{where}\nuser=root\npassword={self.password}\n"
         argv: list[str | Path] = [
                 self.programs / "mysql", f"--defaults-file={proc.HANDED}", "--batch",
                 "--skip-column-names", "--binary-mode", "--default-character-set=utf8mb4",
                 *([schema] if schema else [])]  # fmt: skip
-        said = proc.run(argv, stdin=text, handed=options, timeout=120).out
+        said = proc.run(argv, stdin=text, handed=options, timeout=seconds).out
         return said.splitlines()
 
 
@@ -117,6 +119,8 @@ class Wiki:
     environment: str = "staging"
     purpose: str = "staging"
     changes: dict[str, Any] = field(default_factory=dict)
+    identities: list[Identity] = field(default_factory=list)
+    """Who else has been given keys to the store."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +152,16 @@ class Wiki:
         """Texts that must stand in no output."""
         keys = str(self.opener).splitlines()
         pem = (self.folder / "keys" / "signing").read_text().splitlines()[1]
-        return [*self.passwords.values(), self.s3.secret, *keys, str(self.writer), pem]
+        held = [identity.secret for identity in self.identities]
+        return [*self.passwords.values(), self.s3.secret, *held, *keys, str(self.writer), pem]
+
+    def held_by(self, identity: Identity) -> dict[str, str]:
+        """Changes of the configuration that let this identity hold it."""
+        self.identities.append(identity)
+        self._key(f"access-{identity.access}", identity.access)
+        self._key(f"secret-{identity.access}", identity.secret)
+        return {"store__accessKeyFile": self._path(f"access-{identity.access}"),
+                "store__secretKeyFile": self._path(f"secret-{identity.access}")}  # fmt: skip
 
     @property
     def objects(self) -> Path:
@@ -167,13 +180,17 @@ class Wiki:
 
     def create(self, grants: Mapping[str, str] | None = None) -> None:
         """The schema, its tables, and the backup account with the chart's grants."""
+        self.create_schema(grants)
+        self.server.sql(TABLES + ROUTINES, self.schema)
+
+    def create_schema(self, grants: Mapping[str, str] | None = None) -> None:
+        """An empty schema, and the backup account with the chart's grants."""
         given = {"*.*": GLOBAL, f"`{self.schema}`.*": PER_SCHEMA} if grants is None else grants
         lines = [f"CREATE DATABASE `{self.schema}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;",
                  f"CREATE USER IF NOT EXISTS {self.user} IDENTIFIED BY"
                  f" '{self.passwords['backup']}';"]  # fmt: skip
         lines += [f"GRANT {rights} ON {scope} TO {self.user};" for scope, rights in given.items()]
         self.server.sql("\n".join(lines))
-        self.server.sql(TABLES + ROUTINES, self.schema)
 
     def fill(self, pages: int = 5, rows: int = 60, seed: int = 1) -> None:
         """Pages with an attachment each, nasty rows, and the other files of a permanent folder."""
@@ -244,7 +261,7 @@ class Wiki:
                      "identityFiles": [self._path("opener")],
                      "signingKeyFile": self._path("signing"),
                      "trusted": [signature.public_of(self.signing)]},
-            "database": {"host": "127.0.0.1", "port": self.server.port,
+            "database": {"host": self.server.address, "port": self.server.port,
                          "user": "root" if account == "root" else self.user,
                          "passwordFile": self._path(account), "schemas": [self.schema],
                          "programs": str(self.server.programs)},
@@ -252,7 +269,7 @@ class Wiki:
             "limits": {"packMiB": 1},
             "retention": {"opened": 1},
         }  # fmt: skip
-        for key, value in {**self.changes, **changes}.items():
+        for key, value in copy.deepcopy({**self.changes, **changes}).items():
             place = document
             *folders, last = key.split("__")
             for folder in folders:

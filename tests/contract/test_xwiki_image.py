@@ -148,6 +148,14 @@ def test_readiness_answers_for_this_wiki_and_no_other(hardened: Wiki) -> None:
     assert hardened.request("GET", "/resources/icons/xwiki/favicon.ico").status_code == 200
 
 
+def test_the_wikis_are_listed_with_their_ids(hardened: Wiki) -> None:
+    answer = hardened.request("GET", "/rest/wikis")
+    assert answer.status_code == 200
+    names = {"wiki": NAMESPACE}
+    found = element(answer).root.iterfind("wiki:wiki/wiki:id", names)
+    assert [item.text for item in found] == ["xwiki"]
+
+
 # 9. Pages and attachments
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bed
 
-REST = "http://localhost:8080/rest/wikis/xwiki/spaces/Tests/pages"
+SPACES = "http://localhost:8080/rest/wikis/xwiki/spaces"
+REST = f"{SPACES}/Tests/pages"
 LOGIN = 'curl -s -u "superadmin:$XCONF_xwikicfg_xwiki_superadminpassword"'
 STATUS = "-o /dev/null -w '%{http_code}'"
 
@@ -23,15 +24,14 @@ class Inside:
         words = ["exec", "-n", self.namespace, "deploy/xwiki-stack-xwiki", "-c", "xwiki", "--"]
         return self.bed.kubectl(*words, "bash", "-c", script, check=False).out.strip()
 
-    def status(self, page: str) -> str:
+    def status(self, page: str, space: str = "Tests") -> str:
         """The HTTP status of a page."""
-        return self.run(f"{LOGIN} {STATUS} {REST}/{page}")
+        return self.run(f"{LOGIN} {STATUS} {SPACES}/{space}/pages/{page}")
 
-    def write(self, page: str) -> str:
+    def write(self, page: str, content: str = "c") -> str:
         """Put a page; the HTTP status."""
-        body = (
-            f"<page xmlns='http://www.xwiki.org'><title>{page}</title><content>c</content></page>"
-        )
+        told = f"<title>{page}</title><content>{content}</content>"
+        body = f"<page xmlns='http://www.xwiki.org'>{told}</page>"
         header = "-H 'Content-Type: application/xml'"
         return self.run(f'{LOGIN} {STATUS} -X PUT {header} --data-binary "{body}" {REST}/{page}')
 

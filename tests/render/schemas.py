@@ -10,8 +10,8 @@ from tests import environments
 from xwiki_stack import repo
 
 CHARTS = ("xwiki", "mysql", "backups", "netpol")
-BUILT = ("xwiki", "mysql", "backups")
-"""Those that are no empty shells."""
+RUNNING = ("xwiki", "mysql", "backups")
+"""Those with pods: they have images, resources and places, and many values."""
 
 Schema = dict[str, Any]
 

@@ -20,8 +20,10 @@ Broken = list[str]
 BACKUPS = {
     "writer": {"access-key", "secret-key", "signing-key", "index-identity"},
     "verifier": {"access-key", "secret-key", "signing-key"},
-    "prune": {"access-key", "secret-key"},
+    "prune": {"access-key", "secret-key", "signing-key"},
     "recovery": {"access-key", "secret-key", "identity"},
+    "drill": {"access-key", "secret-key", "identity", "signing-key"},
+    "exporter": {"access-key", "secret-key"},
 }
 """Who holds which keys of backups: nobody more than its verb needs."""
 
@@ -30,8 +32,10 @@ FOREIGN = {("wiki-secrets", key) for key in credentials.KEYS["xwiki"]} | {
     ("application-secrets", "application"),
     ("s3-secrets", "access-key"),
     ("s3-secrets", "secret-key"),
+    ("wiki-secrets", "exporter-password"),
     ("database-secrets", "backup-copy"),
     ("database-secrets", "application-copy"),
+    ("wiki-secrets", "exporter-password"),
     *((f"backup-{holder}", key) for holder, keys in BACKUPS.items() for key in keys),
 }
 """Secret and key that tests/data/everything.yaml names beside ours."""
@@ -110,6 +114,12 @@ def configmaps(objects: Objects) -> Broken:
     for name, spec in pods(objects):
         sources = {v["name"]: v["configMap"]["name"] for v in spec["volumes"] if "configMap" in v}
         named += [(name, source, "") for source in sources.values()]
+        named += [
+            (name, source["configMap"]["name"], item["key"])
+            for volume in spec["volumes"]
+            for source in volume.get("projected", {}).get("sources", [])
+            for item in source["configMap"]["items"]
+        ]
         for container in containers(spec):
             for entry in container.get("env", []):
                 if ref := entry.get("valueFrom", {}).get("configMapKeyRef"):
@@ -182,7 +192,7 @@ def claims(objects: Objects) -> Broken:
 
 def database(objects: Objects) -> Broken:
     """Host, port, schema and account that the wiki uses are those that MySQL serves."""
-    (wiki,) = [i for i in objects if i["kind"] == "Deployment"]
+    wiki = environments.only(objects, "Deployment", "-xwiki")
     (server,) = [i for i in objects if i["kind"] == "StatefulSet"]
     main = policy.pod_of(wiki)["spec"]
     asks = {e["name"]: e.get("value") for e in main["containers"][0]["env"]}
@@ -232,7 +242,7 @@ def test_the_parts_of_an_environment_fit(
 
 
 def deployment(objects: Objects) -> Manifest:
-    spec: Manifest = environments.only(objects, "Deployment")["spec"]["template"]["spec"]
+    spec: Manifest = environments.only(objects, "Deployment", "-xwiki")["spec"]["template"]["spec"]
     return spec
 
 

@@ -101,8 +101,12 @@ def test_backups_name_a_secret_for_each_holder_and_how_to_make_a_first_set() -> 
     assert told == {
         f"{name}-writer": {*store, "signing-key", "index-identity"},
         f"{name}-verifier": {*store, "signing-key"},
-        f"{name}-prune": store,
+        f"{name}-prune": {*store, "signing-key"},
         f"{name}-recovery": {*store, "identity"},
     }
+    tried = secrets(notes({"backups": {**BACKUPS, "drill": {"enabled": True}}}))
+    assert tried[f"{name}-drill"] == {*store, "signing-key", "identity"}
+    watched = notes({"backups": {**BACKUPS, "metrics": {"enabled": True}}})
+    assert secrets(watched)[f"{name}-exporter"] == store
     assert f"create job --from=cronjob/{name}-site" in text
     assert "cronjob" not in notes({})

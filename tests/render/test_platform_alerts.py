@@ -129,6 +129,11 @@ def test_every_alert_has_a_story_of_both_kinds_and_a_runbook() -> None:
             for look in test["promql_expr_test"]
         ]
         assert {bool(look["exp_samples"]) for look in looks} == {True, False}, path.stem
+    pages = {
+        path.stem for path in RUNBOOKS.glob("*.md") if re.match(r"[A-Z][a-z]+[A-Z]", path.stem)
+    }
+    # Those of backups are held by test_alerts.
+    assert {page for page in pages if not page.startswith("Backups")} == alerts
     for alert in alerts:
         text = (RUNBOOKS / f"{alert}.md").read_text()
         assert text.startswith(f"# {alert}\n")

@@ -30,6 +30,11 @@ BACKUPS: dict[str, Any] = {
 PUBLISHED = {"enabled": True, "host": "wiki.example.org"}
 
 
+def flows(backups: dict[str, Any] | None = None, **netpol: Any) -> dict[str, Any]:
+    """Values with backups and the policies of their pods on."""
+    return {"backups": {**BACKUPS, **(backups or {})}, "netpol": {"enabled": True, **netpol}}
+
+
 def umbrella(*values: dict[str, Any]) -> list[render.Manifest]:
     return render.helm_template(values=list(values))
 
@@ -54,12 +59,13 @@ def test_a_switched_off_component_renders_nothing() -> None:
     assert components(EXTERNAL) == {"xwiki"}
     assert components({"xwiki": {"enabled": False}}) == {"mysql"}
     assert components({"backups": BACKUPS}) == {"xwiki", "mysql", "backups"}
+    assert components(flows()) == {"xwiki", "mysql", "backups", "netpol"}
 
 
 @pytest.mark.parametrize("name", sorted(COMPONENTS))
 def test_every_subchart_renders_alone(name: str) -> None:
     objects = environments.chart(name)
-    assert bool(objects) == (name in {"xwiki", "mysql", "backups"})
+    assert len(objects) >= 5
 
 
 def tag(component: str, name: str) -> dict[str, Any]:
@@ -188,7 +194,57 @@ CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
         {"backups": {**BACKUPS, "database": {"existingSecret": "other"}}},
         ["mysql.auth.existingSecret", "backups.database.existingSecret"],
     ),
-    ({"netpol": {"enabled": True}}, ["netpol.enabled", "empty shell"]),
+    (
+        {"xwiki": {"enabled": False}, "backups": {**BACKUPS, "files": {"claim": "wiki"}}},
+        ["xwiki.enabled is false", "backups.web.url is empty"],
+    ),
+    (
+        {"xwiki": {"service": {"port": 80}}, "backups": BACKUPS},
+        ["backups.web.port is 8080", "xwiki.service.port is 80"],
+    ),
+    (
+        {"xwiki": {"auth": {"existingSecret": "other"}}, "backups": BACKUPS},
+        ["xwiki.auth.existingSecret", "backups.web.existingSecret"],
+    ),
+    (
+        {"backups": {**BACKUPS, "purpose": "prod", "drill": {"enabled": True}}},
+        ["backups.drill.enabled", "backups.purpose is prod"],
+    ),
+    (
+        {**EXTERNAL, "backups": {**BACKUPS, "drill": {"enabled": True}}},
+        ["backups.drill.enabled is true but mysql.enabled is false"],
+    ),
+    ({"netpol": {"enabled": True}}, ["netpol.enabled is true but backups.enabled is false"]),
+    (
+        flows(s3={"port": 9000}),
+        ["backups.store.endpoint", "on port 443", "netpol.s3.port is 9000"],
+    ),
+    (
+        flows({"store": {"bucket": "sets", "endpoint": "http://s3.example.org"}}),
+        ["on port 80", "netpol.s3.port is 443"],
+    ),
+    (
+        flows({"store": {"bucket": "sets", "endpoint": "https://10.1.2.3"}}),
+        ["backups.store.endpoint", "no address of the internet", "netpol.s3.cidrs is empty"],
+    ),
+    (
+        flows({"store": {"bucket": "sets", "endpoint": "https://minio.store.svc"}}),
+        ["backups.store.endpoint", "netpol.s3.cidrs is empty"],
+    ),
+    (flows(mysql={"port": 3307}), ["netpol.mysql.port is 3307", "backups.database.port is 3306"]),
+    (flows(mysql={"cidrs": ["192.0.2.1/32"]}), ["netpol.mysql.cidrs", "database.host is empty"]),
+    (
+        {
+            **EXTERNAL,
+            **flows({"database": {"host": "db.example.org", "existingSecret": "database"}}),
+        },
+        ['backups.database.host is "db.example.org"', "netpol.mysql.cidrs is empty"],
+    ),
+    (flows(xwiki={"port": 80}), ["netpol.xwiki.port is 80", "listens on 8080"]),
+    (
+        flows({"web": {"url": "https://wiki.example.org"}}, xwiki={"port": 8443}),
+        ["backups.web.url", "netpol.xwiki.port is 8443", "netpol.xwiki.cidrs is empty"],
+    ),
 ]
 
 
@@ -219,6 +275,7 @@ def test_all_contradictions_are_told_at_once() -> None:
         {"backups": {"typo": 1}},
         {"backups": {"enabled": False, "store": {"typo": 1}}},
         {"netpol": {"typo": 1}},
+        {"netpol": {"enabled": False, "s3": {"typo": 1}}},
         {"global": {"typo": 1}},
         # Of a component that is switched off, whose own schema Helm does not read.
         {**EXTERNAL, "mysql": {"enabled": False, "typo": 1}},
@@ -353,18 +410,37 @@ def test_a_release_whose_names_would_not_fit_is_refused(release: str) -> None:
 
 
 def test_backups_have_names_that_fit_a_cronjob() -> None:
-    found = render.helm_template(release="a" * 36, values=[{"backups": BACKUPS}])
+    found = render.helm_template(release="a" * 32, values=[{"backups": BACKUPS}])
     names = [item["metadata"]["name"] for item in found if item["kind"] == "CronJob"]
     assert max(map(len, names)) == 52
-    with pytest.raises(IntentError, match="at most 36"):
+    with pytest.raises(IntentError, match="at most 32"):
         render.helm_template(release="a" * 37, values=[{"backups": BACKUPS}])
 
 
 def test_backups_of_a_wiki_elsewhere_are_accepted() -> None:
     database = {"host": "db.example.org", "existingSecret": "database"}
-    own = {**BACKUPS, "database": database, "files": {"claim": "wiki"}}
+    web = {"url": "https://wiki.example.org"}
+    own = {**BACKUPS, "database": database, "files": {"claim": "wiki"}, "web": web}
     off = {"mysql": {"enabled": False}, "xwiki": {"enabled": False}}
     assert components({**off, "backups": own}) == {"backups"}
+    reached = flows(
+        own, mysql={"cidrs": ["192.0.2.1/32"]}, xwiki={"port": 443, "cidrs": ["192.0.2.2/32"]}
+    )
+    assert components({**off, **reached}) == {"backups", "netpol"}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "s3"),
+    [
+        ("", {}),
+        ("https://s3.example.org", {}),
+        ("https://192.0.2.1:9000", {"port": 9000}),
+        ("http://10.1.2.3", {"port": 80, "cidrs": ["10.1.2.3/32"]}),
+        ("https://minio.store.svc:9000", {"port": 9000, "cidrs": ["10.244.0.0/16"]}),
+    ],
+)
+def test_a_store_in_reach_is_accepted(endpoint: str, s3: dict[str, Any]) -> None:
+    assert umbrella(flows({"store": {"bucket": "sets", "endpoint": endpoint}}, s3=s3))
 
 
 @pytest.mark.parametrize("environment", ["local", "staging"])

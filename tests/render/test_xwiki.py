@@ -20,7 +20,7 @@ def wiki(*values: dict[str, Any]) -> list[Manifest]:
 
 
 def pod(objects: list[Manifest]) -> Manifest:
-    spec: Manifest = environments.only(objects, "Deployment")["spec"]["template"]["spec"]
+    spec: Manifest = environments.only(objects, "Deployment", "-xwiki")["spec"]["template"]["spec"]
     return spec
 
 
@@ -272,7 +272,7 @@ def test_every_script_that_a_container_starts_is_in_its_mount() -> None:
 
 
 def template(objects: list[Manifest]) -> Manifest:
-    return dict(environments.only(objects, "Deployment")["spec"]["template"])
+    return dict(environments.only(objects, "Deployment", "-xwiki")["spec"]["template"])
 
 
 def job_name(objects: list[Manifest]) -> str:
@@ -398,3 +398,15 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(values: dict[str, Any],
 
 def test_enabled_and_global_are_let_through() -> None:
     assert wiki({"enabled": True, "global": {"anything": 1}}) == wiki()
+
+
+@pytest.mark.parametrize("host", ["", "mail-off.invalid"])
+def test_mail_goes_where_the_values_say_if_no_page_says_it(host: str) -> None:
+    (wiki,) = [
+        item
+        for item in environments.chart("xwiki", {"mailHost": host})
+        if item["kind"] == "Deployment"
+    ]
+    env = wiki["spec"]["template"]["spec"]["containers"][0]["env"]
+    said = [e["value"] for e in env if e["name"] == "XCONF_xwikiproperties_mail_sender_host"]
+    assert said == ([host] if host else [])

@@ -43,6 +43,21 @@ def test_what_is_not_signed_by_a_trusted_key_is_refused(content: bytes, words: s
         signature.unseal("set", content, TRUSTED, "s3://b/k")
 
 
+@pytest.mark.fault(19)
+@pytest.mark.fault(22)
+def test_every_byte_of_a_signed_document_counts() -> None:
+    sealed = signature.seal("set", BODY, KEY)
+    for place in range(len(sealed)):
+        for bit in range(8):
+            damaged = bytearray(sealed)
+            damaged[place] ^= 1 << bit
+            with pytest.raises(DamagedError):
+                signature.unseal("set", bytes(damaged), TRUSTED, "x")
+    for other in (sealed[:-1], sealed + b"\n", sealed.replace(b":", b": ", 1)):
+        with pytest.raises(DamagedError, match="is not written as it was signed"):
+            signature.unseal("set", other, TRUSTED, "x")
+
+
 def test_a_key_of_another_kind_cannot_sign() -> None:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -99,6 +114,7 @@ def test_what_is_left_out_has_a_meaning(tmp_path: Path) -> None:
         (["limits"], {"generationSets": 8}, "limits.generationSets"),
         (["retention"], {"opened": 0}, "retention.opened"),
         (["environment"], None, "environment"),
+        (["store", "kmsKey"], "key", "store.kmsKey: is said without encryption by it"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(

@@ -55,6 +55,15 @@ def test_grandfathers_stay_and_few_go_at_a_time() -> None:
     assert len(decided.keep) + len(decided.drop) + decided.held_back == 400
 
 
+def test_the_set_of_the_last_drill_that_held_stays_with_its_record() -> None:
+    sets = history(days=200)
+    drills = [proof(sets[1], evidence.DRILL), proof(sets[5], evidence.DRILL),
+              proof(sets[7], evidence.DRILL, held=False)]  # fmt: skip
+    decided = retention.plan(sets, [*proven(sets), *drills], NOW, RULES)
+    names = [name for name, why in decided.keep.items() if "drilled" in why]
+    assert names == [sets[5].manifest.id]
+
+
 def test_run_after_run_it_comes_to_rest_and_never_below_the_rules() -> None:
     sets = history(days=200)
     records = proven(sets)
@@ -67,6 +76,7 @@ def test_run_after_run_it_comes_to_rest_and_never_below_the_rules() -> None:
     assert sum("opened" in why for why in decided.keep.values()) == 3
 
 
+@pytest.mark.fault(26)
 def test_no_good_backup_for_60_days_then_prune_keeps_the_proven_ones() -> None:
     old = history(days=10, newest=NOW - timedelta(days=60))
     sets = [*old, made(NOW)]
@@ -95,6 +105,7 @@ def test_it_refuses_while_the_newest_or_too_few_are_proven(change: object, words
         retention.plan(sets, change(sets), NOW, RULES)  # type: ignore[operator]
 
 
+@pytest.mark.fault(24)
 def test_a_set_of_the_future_stops_everything() -> None:
     sets = [*history(days=30), made(NOW + timedelta(days=400))]
     with pytest.raises(RefusedError, match="lies in the future"):

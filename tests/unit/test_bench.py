@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from xwiki_stack import bench, cluster, intent, proc, repo, steps, up
-from xwiki_stack.bench import Figure, Group
+from xwiki_stack import bench, cluster, figures, intent, proc, steps, up
 from xwiki_stack.cluster import engine, kind
 from xwiki_stack.errors import MachineError, RefusedError
+from xwiki_stack.figures import Document, Figure
 from xwiki_stack.steps import Done, Step
 
 NAMESPACE = "wiki-local"
@@ -20,16 +20,17 @@ NAMESPACE = "wiki-local"
 @pytest.fixture(autouse=True)
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results of a test's own, no tool to install, one run in place of five; gives their file."""
-    monkeypatch.setattr(bench, "RESULTS", tmp_path / "results" / "bench.json")
-    monkeypatch.setattr(bench, "PAGE", tmp_path / "benchmarks.md")
+    results = tmp_path / "results" / "bench.json"
+    made = Document(results, tmp_path / "benchmarks.md", ("# Benchmarks",), {})
+    monkeypatch.setattr(bench, "DOCUMENT", made)
     monkeypatch.setattr(bench, "RUNS", 1)
     monkeypatch.setattr(cluster, "tool_steps", list)
-    return bench.RESULTS
+    return results
 
 
 def _measure(*only: str) -> dict[str, Any]:
     bench.bench(only, emit=lambda _line: None, ask=lambda _question: True)
-    document: dict[str, Any] = json.loads(bench.RESULTS.read_text())
+    document: dict[str, Any] = json.loads(bench.DOCUMENT.results.read_text())
     return document
 
 
@@ -39,35 +40,18 @@ def _stub(monkeypatch: pytest.MonkeyPatch, **figures: str) -> None:
         monkeypatch.setattr(bench, f"_{name}", lambda *_, made=made: made)
 
 
-def test_every_figure_is_on_the_page_under_its_own_run() -> None:
-    text = bench.page(
-        {
-            "generate": Group("abc", "2 x Some CPU", "2026-01-02", [Figure("render", "5 ms")]),
-            "up": Group(
-                "def", "another", "2026-03-04", [Figure("all", "9 s", "p", "2", "<= 90 s")]
-            ),
-        }
-    )
-    first, second = text.split("## ")[1:]
-    assert "Commit abc, 2026-01-02, on 2 x Some CPU." in first
-    assert "| render | 5 ms |  |  |  |" in first
-    assert "Commit def, 2026-03-04, on another." in second
-    assert "| all | 9 s | p | 2 | <= 90 s |" in second
-    assert "def" not in first
-
-
 def test_what_is_kept_keeps_its_own_commit_machine_and_day(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _stub(monkeypatch, generate="1 ms", template="2 ms", up="3 s")
-    monkeypatch.setattr(bench, "_commit", lambda: "old")
+    monkeypatch.setattr(figures, "commit", lambda *_own: "old")
     before = _measure()
     assert list(before) == ["generate", "template", "up"]
     before["up"] |= {"date": "2020-01-01", "machine": "an old one"}
     before["gone"] = before["template"]
     results.write_text(json.dumps(before))
     _stub(monkeypatch, generate="7 ms")
-    monkeypatch.setattr(bench, "_commit", lambda: "new")
+    monkeypatch.setattr(figures, "commit", lambda *_own: "new")
     after = _measure("generate")
     assert after["generate"]["commit"] == "new"
     assert after["generate"]["figures"][0]["ours"] == "7 ms"
@@ -75,43 +59,11 @@ def test_what_is_kept_keeps_its_own_commit_machine_and_day(
     assert after["up"] == before["up"]
     assert list(after) == ["generate", "template", "up"], "a figure that nobody can measure stayed"
     figure = {"ours": "2 ms", "peer": "peer 2 ms", "ratio": "0.50", "goal": "<= 3 ms"}
+    figure |= {"spread": ""}
     assert after["template"]["figures"] == [{"name": "template figure", **figure}]
-    page = bench.PAGE.read_text()
+    page = bench.DOCUMENT.page.read_text()
     assert "Commit old, 2020-01-01, on an old one." in page
     assert "| generate figure | 7 ms |" in page
-
-
-@pytest.mark.parametrize(
-    ("code", "status", "said"),
-    [
-        (0, "", "abc"),
-        (0, " M scripts/x.py\n", "abc with uncommitted changes"),
-        (128, "", "unknown"),
-    ],
-)
-def test_a_commit_is_named_and_a_changed_checkout_is_marked(
-    code: int, status: str, said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[list[str]] = []
-
-    def run(argv: list[str], **_options: object) -> proc.Result:
-        asked.append(argv)
-        return proc.Result((), code, "abc\n" if "rev-parse" in argv else status, "")
-
-    monkeypatch.setattr(bench, "RESULTS", repo.ROOT / "docs" / "results" / "bench.json")
-    monkeypatch.setattr(proc, "run", run)
-    assert bench._commit() == said
-    if code == 0:
-        # What the last run wrote is no change of what is measured.
-        assert ":!docs/results/bench.json" in asked[-1]
-
-
-def test_without_git_a_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(*_: object, **__: object) -> proc.Result:
-        raise MachineError("`git` is not installed")
-
-    monkeypatch.setattr(proc, "run", run)
-    assert bench._commit() == "unknown"
 
 
 def test_every_environment_is_generated_and_rendered_decided_or_not(
@@ -216,7 +168,7 @@ def test_a_bench_that_fails_leaves_no_cluster_and_no_results(machine: Machine) -
         bench.bench(["up"], emit=said.append, ask=lambda _question: True)
     assert machine.did[-1] == f"delete {bench.CLUSTER}"
     assert any("of an earlier run" in line for line in said)
-    assert not bench.RESULTS.exists()
+    assert not bench.DOCUMENT.results.exists()
 
 
 def test_a_cluster_that_is_not_ours_is_not_deleted_by_a_bench(

@@ -1,5 +1,6 @@
 """Go programs: what decides about them is in their key, and what they leave is in our cache."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,3 +149,14 @@ def test_a_machine_without_any_go_is_one_line(
     monkeypatch.setattr(machine, "go_platform", lambda: ("linux", "riscv64"))
     with pytest.raises(MachineError, match=r"no Go 1\.26 on PATH, and no wheel of it for linux/r"):
         golang.toolchain(log)
+
+
+def test_no_module_asks_for_a_newer_go_than_the_pinned_one() -> None:
+    asked = {
+        path.parent.name: tuple(map(int, found[1].split(".")))
+        for path in (repo.ROOT / "ci" / "bed" / "go").glob("*/go.mod")
+        if (found := re.search(r"^go ([\d.]+)$", path.read_text(), re.MULTILINE))
+    }
+    assert asked.keys() == {module.name for module in pins.modules().values()}
+    pinned = tuple(map(int, pins.toolchain().version.split(".")))
+    assert [name for name, version in asked.items() if version > pinned] == []

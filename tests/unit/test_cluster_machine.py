@@ -39,6 +39,9 @@ def test_only_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert machine.missing_packages(engine=True, bed=True) == ["debootstrap", "docker.io"]
     assert machine.missing_packages(engine=False, bed=True) == ["debootstrap"]
     assert machine.missing_packages(engine=False, bed=False) == []
+    assert machine.missing_packages(engine=False, bed=False, peers=True) == []
+    monkeypatch.setattr(machine, "has", lambda program: program not in ("aws", "restic"))
+    assert machine.missing_packages(engine=True, bed=True, peers=True) == ["awscli", "restic"]
 
 
 def test_nothing_is_installed_where_there_is_no_apt(

@@ -50,6 +50,9 @@ def test_a_decided_prod_waits_for_nothing_that_blocks() -> None:
     rows = decisions.table_of(environment, cluster)
     assert not any(row.blocks for row in rows)
     assert environment.undecided == ()
+    said = {row.number: row.value for row in rows}
+    keys = len(environment.backups["recipients"])
+    assert said[2] == f"{environment.backups['target']['bucket']}, 30 days, {keys} keys open"
 
 
 TARGET = "backups.target"
@@ -101,7 +104,7 @@ def test_no_key_of_a_target_is_forgotten() -> None:
     assert keys == {key for key in OPENED if key.startswith(f"{TARGET}.")}
     # What needs no decision has a default.
     free = [key for key in target["properties"] if key not in target["required"]]
-    assert free == ["prefix", "pathStyle", "checksums"]
+    assert free == ["prefix", "pathStyle", "checksums", "kmsKey", "cidrs"]
 
 
 @pytest.mark.parametrize("key", ["recipients", "trusted"])

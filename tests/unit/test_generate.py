@@ -168,6 +168,23 @@ def test_generated_values_fit_the_charts_schemas(name: str) -> None:
     assert len(misfits(values)) == 1
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "port"), [("https://s3.example.org", 443), ("https://s3.example.org:9000", 9000)]
+)
+def test_policies_let_backups_out_to_the_store_of_the_intent(endpoint: str, port: int) -> None:
+    environment, cluster = decided_prod()
+
+    def flows(**target: Any) -> Any:
+        said = {**environment.backups["target"], "endpoint": endpoint, **target}
+        other = dataclasses.replace(environment, backups={**environment.backups, "target": said})
+        return yaml.safe_load(generate.text_of(other, cluster))["netpol"]
+
+    assert flows() == {"enabled": True, "s3": {"port": port, "cidrs": []}}
+    assert flows(cidrs=["192.0.2.0/28"])["s3"]["cidrs"] == ["192.0.2.0/28"]
+    with pytest.raises(IntentError, match="has no port from 0 to 65535"):
+        flows(endpoint="https://s3.example.org:99999")
+
+
 def test_the_reference_is_made_of_every_key() -> None:
     page = generate.reference()
     for place in ("nodes.disk", "backups.target.keyOwner", "resources.mysql.limits.memory"):

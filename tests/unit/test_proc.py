@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -152,6 +154,30 @@ def test_a_process_that_dies_while_it_is_looked_at_is_gone(
         assert not proc._group_lives(pid)
 
 
+HEADLESS = """
+import ctypes, socket, threading, time
+server = socket.create_server(("127.0.0.1", 0))
+open("port", "w").write(str(server.getsockname()[1]))
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="told by Linux' /proc alone")
+def test_a_process_whose_first_thread_has_ended_runs_while_others_do(tmp_path: Path) -> None:
+    pid_file = tmp_path / "daemon.pid"
+    argv = ["sh", "-c", f'cd {tmp_path} && exec "$0" -c "$1"', sys.executable, HEADLESS]
+    pid = proc.spawn(argv, log=tmp_path / "log", pid_file=pid_file)
+    try:
+        assert eventually(lambda: proc._stat(Path(f"/proc/{pid}"))[0] == "Z"), "it still leads"
+        # What it listened on is not free yet.
+        socket.create_connection(("127.0.0.1", int((tmp_path / "port").read_text()))).close()
+        assert proc._group_lives(pid)
+    finally:
+        os.killpg(pid, signal.SIGKILL)
+    assert eventually(lambda: not proc._group_lives(pid), 5)
+
+
 def test_a_program_that_cannot_be_started_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=r"cannot be started: .*Permission denied"):
         proc.run([tmp_path])
@@ -266,6 +292,13 @@ def test_a_flow_gives_bytes_and_the_end_tells_of_failure() -> None:
         with pytest.raises(proc.CommandFailed, match="exit code 3: what went wrong"):
             flow.end()
     assert got == b"abc"
+
+
+def test_a_flow_gives_whole_blocks_however_small_the_pieces_are() -> None:
+    pieces = "for _ in 1 2 3 4 5; do printf abc; sleep 0.02; done"
+    with proc.flow(["sh", "-c", pieces]) as flow:
+        assert [flow.read(6) for _ in range(4)] == [b"abcabc", b"abcabc", b"abc", b""]
+        flow.end()
 
 
 def test_a_flow_takes_bytes_and_notices_a_reader_that_left(tmp_path: Path) -> None:

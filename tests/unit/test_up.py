@@ -226,11 +226,12 @@ def test_an_engine_of_ours_goes_with_its_last_cluster(
 def test_the_packages_are_those_of_the_clusters_bed(monkeypatch: pytest.MonkeyPatch) -> None:
     installed: list[str] = []
 
-    def install(_log: Log, name: str) -> str:
+    def install(_log: Log, name: str, *, peers: bool) -> str:
+        assert not peers
         installed.append(name)
         return "made"
 
-    monkeypatch.setattr(cluster, "system_packages", lambda name: [f"for-{name}"])
+    monkeypatch.setattr(cluster, "system_packages", lambda name, **_: [f"for-{name}"])
     monkeypatch.setattr(cluster, "install_packages", install)
     monkeypatch.setattr(cluster, "describe_bed", lambda name: f"those of {name}")
     said: list[str] = []

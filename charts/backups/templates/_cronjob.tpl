@@ -1,6 +1,7 @@
 {{/* A CronJob. Given: root, role (its name, and the verb unless `arguments` says more), schedule, config (key of the
-ConfigMap), secret (name), keys (those of it that are read), database (key of the password, empty: none),
-files (how XWiki's volume is mounted: ro, rw, empty: not). */}}
+ConfigMap), secret (name), keys (those of it that are read; none where it knows no store), database (key of the
+password, empty: none), web (key of the wiki's password, empty: none), files (how XWiki's volume is mounted: ro, rw, empty: not).
+minutes: what it may take beside limits.runMinutes. beside: a database and a wiki of its own run in the pod. */}}
 {{- define "backups.cronjob" -}}
 {{- $ := .root }}
 apiVersion: batch/v1
@@ -29,8 +30,9 @@ spec:
       # The engine retries what may pass by itself; another try of a whole run is the next schedule's.
       backoffLimit: 0
       # The engine ends itself after limits.runMinutes, with a reason; this is for one that cannot.
-      activeDeadlineSeconds: {{ mul 60 (add $.Values.limits.runMinutes 15) }}
-      ttlSecondsAfterFinished: 604800
+      activeDeadlineSeconds: {{ mul 60 (add $.Values.limits.runMinutes (.minutes | default 0) 15) }}
+      # A pod keeps its logs, and one that brought a volume keeps that as well.
+      ttlSecondsAfterFinished: {{ ternary 86400 604800 (not (not .beside)) }}
       template:
         metadata:
           labels:
@@ -39,12 +41,18 @@ spec:
         spec:
           restartPolicy: Never
           {{- include "backups.podCommons" $ | nindent 10 }}
+          {{- if or $.Values.affinity (not .beside) }}
           affinity:
             {{- with $.Values.affinity }}
             {{- toYaml . | nindent 12 }}
             {{- else }}
             {{- include "backups.nearWiki" $ | nindent 12 }}
             {{- end }}
+          {{- end }}
+          {{- if .beside }}
+          initContainers:
+            {{- include "backups.besideContainers" $ | nindent 12 }}
+          {{- end }}
           containers:
             - name: {{ .role }}
               image: "{{ $.Values.image.repository }}:{{ $.Values.image.tag }}"
@@ -53,24 +61,30 @@ spec:
               env:
                 - name: XWIKI_STACK_BACKUP_CONFIG
                   value: /etc/xwiki-stack/{{ .config }}
-              securityContext:
-                allowPrivilegeEscalation: false
-                readOnlyRootFilesystem: true
-                capabilities:
-                  drop: ["ALL"]
+              {{- include "backups.containerSecurity" $ | nindent 14 }}
               resources:
                 {{- toYaml $.Values.resources | nindent 16 }}
               volumeMounts:
                 - name: config
                   mountPath: /etc/xwiki-stack
                   readOnly: true
+                {{- if .keys }}
                 - name: keys
                   mountPath: /run/secrets/backups
                   readOnly: true
+                {{- end }}
                 {{- if .database }}
                 - name: database
                   mountPath: /run/secrets/database
                   readOnly: true
+                {{- end }}
+                {{- if .web }}
+                - name: web
+                  mountPath: /run/secrets/web
+                  readOnly: true
+                {{- end }}
+                {{- if .beside }}
+                {{- include "backups.besideMounts" $ | nindent 16 }}
                 {{- end }}
                 {{- if .files }}
                 - name: files
@@ -82,6 +96,7 @@ spec:
             - name: config
               configMap:
                 name: {{ include "backups.fullname" $ }}
+            {{- if .keys }}
             - name: keys
               secret:
                 secretName: {{ .secret | default (printf "%s-%s" (include "backups.fullname" $) .holder) }}
@@ -91,6 +106,7 @@ spec:
                   - key: {{ . }}
                     path: {{ . }}
                   {{- end }}
+            {{- end }}
             {{- with .database }}
             - name: database
               secret:
@@ -100,9 +116,21 @@ spec:
                   - key: {{ . }}
                     path: password
             {{- end }}
+            {{- with .web }}
+            - name: web
+              secret:
+                secretName: {{ include "backups.wikiSecret" $ }}
+                defaultMode: 0440
+                items:
+                  - key: {{ . }}
+                    path: password
+            {{- end }}
             {{- if .files }}
             - name: files
               persistentVolumeClaim:
                 claimName: {{ include "backups.claim" $ }}
+            {{- end }}
+            {{- if .beside }}
+            {{- include "backups.besideVolumes" $ | nindent 12 }}
             {{- end }}
 {{- end }}

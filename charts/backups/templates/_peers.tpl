@@ -11,6 +11,23 @@
 {{ .Values.files.claim | default (printf "%s-xwiki-data" .Release.Name) }}
 {{- end }}
 
+{{- define "backups.wikiUrl" -}}
+{{ .Values.web.url | default (printf "http://%s-xwiki:%d" .Release.Name (int .Values.web.port)) }}
+{{- end }}
+
+{{- define "backups.wikiSecret" -}}
+{{ .Values.web.existingSecret | default (printf "%s-xwiki" .Release.Name) }}
+{{- end }}
+
+{{/* The ConfigMaps by which the release's own wiki and server start: a drill starts its own by them. */}}
+{{- define "backups.wikiConfig" -}}
+{{ .Release.Name }}-xwiki
+{{- end }}
+
+{{- define "backups.databaseConfig" -}}
+{{ .Release.Name }}-mysql
+{{- end }}
+
 {{/* Beside the wiki, whose volume only one node may have mounted; anywhere while it is stopped. */}}
 {{- define "backups.nearWiki" -}}
 podAffinity:

@@ -39,6 +39,10 @@
 - name: XCONF_xwikicfg_xwiki_url_protocol
   value: {{ (urlParse .).scheme | quote }}
 {{- end }}
+{{- with .Values.mailHost }}
+- name: XCONF_xwikiproperties_mail_sender_host
+  value: {{ . | quote }}
+{{- end }}
 {{- if eq .Values.flavor "none" }}
 # No wizard for visitors, and nothing asks the internet for extensions.
 - name: XCONF_xwikiproperties_distribution_automaticStartOnMainWiki

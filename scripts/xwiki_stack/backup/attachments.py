@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 TABLE, PAGES = "xwikiattachment", "xwikidoc"
 
 COLUMNS = {
-    TABLE: ("XWA_DOC_ID", "XWA_FILENAME", "XWA_SIZE", "XWA_CONTENT_STORE"),
+    TABLE: ("XWA_DOC_ID", "XWA_FILENAME", "XWA_SIZE", "XWA_LONGSIZE", "XDD_CONTENTSTORE"),
     PAGES: ("XWD_ID", "XWD_FULLNAME"),
 }
-"""The columns that are read from the dump. Releases before 9.10 and the stand-in lack the store."""
+"""The columns that are read from the dump, as XWiki's xwiki.hbm.xml names them. The stand-in and
+releases before 9.10 lack the store, old ones the long size, which is -1 where it is not known.
+"""
 
 ON_DISK = "file"
 
@@ -58,13 +60,15 @@ class Attachments:
 
     def row(self, wiki: str, values: dict[str, str | None]) -> None:
         """Take a row of `xwikiattachment`."""
-        store = values.get("XWA_CONTENT_STORE", ON_DISK)
-        if store != ON_DISK:
+        # None is the store that is configured, and that is the disk unless somebody says otherwise.
+        if (values.get("XDD_CONTENTSTORE") or ON_DISK) != ON_DISK:
             # In the database or in a blob store; not ours to look for.
             self.elsewhere += 1
             return
         page, name = values["XWA_DOC_ID"] or "", values["XWA_FILENAME"] or ""
-        self.rows.append(Row(wiki, page, name, int(values["XWA_SIZE"] or 0)))
+        long = int(values.get("XWA_LONGSIZE") or -1)
+        size = long if long >= 0 else int(values["XWA_SIZE"] or 0)
+        self.rows.append(Row(wiki, page, name, size))
         self.pages.setdefault((wiki, page), "")
 
     def page(self, wiki: str, values: dict[str, str | None]) -> None:

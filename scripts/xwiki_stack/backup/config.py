@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,29 @@ class Retention:
     monthly: int = 6
 
 
+XAR_RETENTION = Retention(opened=2, last=2, daily=7, weekly=4, monthly=3)
+"""Of the second kind of sets: nobody counts on an old one first."""
+
+
+@dataclass(frozen=True)
+class Drill:
+    """How restores are tried, and what is promised of them.
+
+    rto_hours: how long one may take. max_age_days: age of the newest drill that is promised.
+    source: environment whose sets are tried, "" for this one's. canary_since: sets made before it
+    may lack a canary. marker: written once the wiki may start. The minutes are waited for the
+    database and for the wiki.
+    """
+
+    rto_hours: int = 2
+    max_age_days: int = 35
+    source: str = ""
+    canary_since: datetime | None = None
+    marker: Path = Path("/run/drill/restored")
+    database_minutes: int = 10
+    wiki_minutes: int = 30
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything of one environment's backups; `path` is where it was read."""
@@ -112,7 +136,11 @@ class Config:
     web: Web | None = None
     limits: Limits = field(default_factory=Limits)
     retention: Retention = field(default_factory=Retention)
+    xar_retention: Retention = XAR_RETENTION
     rpo_hours: int = 24
+    drill: Drill | None = None
+    host: str = ""
+    foreign_hosts: tuple[str, ...] = ()
 
     def need_database(self) -> Database:
         """The database, or IntentError that names the missing key."""
@@ -125,6 +153,14 @@ class Config:
     def need_web(self) -> Web:
         """The running wiki, or IntentError that names the missing key."""
         return self.web or self._lack("web", "url, passwordFile")
+
+    def need_drill(self) -> Drill:
+        """How restores are tried, or IntentError that names the missing key."""
+        return self.drill or self._lack("drill", "rtoHours, marker and more")
+
+    def need_host(self) -> str:
+        """The environment's public host name, or IntentError that names the missing key."""
+        return self.host or self._lack("host", "the host name under which visitors reach this wiki")
 
     def need_recipients(self) -> tuple[str, ...]:
         """age public keys, or IntentError that names the missing key."""
@@ -149,6 +185,12 @@ def load(path: Path) -> Config:
     schema = json.loads(resources(__package__).joinpath("config.schema.json").read_text())
     reference = "scripts/xwiki_stack/backup/config.schema.json"
     document = intent.read_checked(path, schema, reference)
+    store = document["store"]
+    if store.get("kmsKey") and store.get("encryption") != "aws:kms":
+        raise IntentError(
+            "is said without encryption by it", where=f"{path}: store.kmsKey",
+            next="set store.encryption to aws:kms, or take the key away",
+        )  # fmt: skip
     limits, retention = document.get("limits", {}), document.get("retention", {})
     return Config(
         path=path,
@@ -166,7 +208,11 @@ def load(path: Path) -> Config:
             pack_bytes=limits.get("packMiB", Limits.pack_bytes >> 20) << 20,
         ),
         retention=Retention(**retention),
+        xar_retention=replace(XAR_RETENTION, **document.get("xarRetention", {})),
         rpo_hours=document.get("rpoHours", Config.rpo_hours),
+        drill=_drill(document["drill"]) if "drill" in document else None,
+        host=document.get("host", ""),
+        foreign_hosts=tuple(document.get("foreignHosts", ())),
     )
 
 
@@ -234,4 +280,17 @@ def _web(said: Mapping[str, Any]) -> Web:
         url=said["url"].rstrip("/"),
         user=said.get("user", "superadmin"),
         password_file=Path(said["passwordFile"]),
+    )
+
+
+def _drill(said: Mapping[str, Any]) -> Drill:
+    since = said.get("canarySince")
+    return Drill(
+        rto_hours=said.get("rtoHours", Drill.rto_hours),
+        max_age_days=said.get("maxAgeDays", Drill.max_age_days),
+        source=said.get("source", ""),
+        canary_since=datetime.strptime(since, "%Y-%m-%d").replace(tzinfo=UTC) if since else None,
+        marker=Path(said.get("marker", Drill.marker)),
+        database_minutes=said.get("databaseMinutes", Drill.database_minutes),
+        wiki_minutes=said.get("wikiMinutes", Drill.wiki_minutes),
     )

@@ -16,14 +16,20 @@ from xwiki_stack.backup.attachments import Attachments
 from xwiki_stack.backup.config import Database
 from xwiki_stack.errors import IncompleteError
 
+MIB = 2**20
+
 CHUNK = 256 * 1024
 """Bytes that are read from mysqldump at a time."""
 
 ATTEMPTS = 3
 """How often a dump is begun when tables change under it."""
 
-TABLES_CHANGED = "1412"
-"""ER_TABLE_DEF_CHANGED: a consistent snapshot cannot show a table that was altered."""
+TABLES_CHANGED = ("Error 1412", "(1412)", "Error in field count", "(1146)")
+"""What mysqldump says of tables that change under it.
+
+ER_TABLE_DEF_CHANGED: a consistent snapshot cannot show a table that was altered. A count of columns
+that differs: MySQL 9.7 shows the columns as of the snapshot, the table as it is. ER_NO_SUCH_TABLE:
+dropped or renamed meanwhile."""
 
 SMALLEST = 500
 """Bytes: the comments and settings around an empty schema already are more."""
@@ -73,15 +79,22 @@ def arguments(database: Database, *, binary_log: bool) -> list[str]:
     ]
 
 
-_LOG_SWITCH = re.compile(rb"\nSET @@SESSION\.SQL_LOG_BIN *= *[^;\n]{0,40};(?=\n)")
-_LONGEST_SWITCH = 100
+_ADMINISTRATIVE = re.compile(
+    rb"\nSET @@(?:SESSION\.SQL_LOG_BIN *= *[^;\n]{0,40}|GLOBAL\.GTID_PURGED *=[^;]*);(?=\n)"
+)
+_OVER_LINES = b"\nSET @@GLOBAL.GTID_PURGED"
+_LONGEST_LINE = 100
+_LONGEST_SET = MIB
+"""Bytes of a set of transactions: one of thousands of servers is shorter."""
 
 
 class Unswitched:
-    """Hands a dump on without the statements that switch the binary log of its session.
+    """Hands a dump on without the statements about the binary log that only an administrator may
+    run: those that switch it for the session and, in dumps of others, the one that declares
+    transactions as done.
 
-    Only an administrator may do so, and nothing is won: what is restored may well be logged. They
-    stand on lines of their own; a statement with data is one line, so none of it is touched.
+    Nothing is won by them: what is restored may well be logged. They begin on lines of their own;
+    a statement with data is one line, so none of it is touched.
     """
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
@@ -89,11 +102,13 @@ class Unswitched:
         self._held = b""
 
     def feed(self, data: bytes) -> None:
-        """Take bytes, in pieces of any size; what may begin such a line is held back."""
-        text = _LOG_SWITCH.sub(b"", self._held + data)
-        cut = text.rfind(b"\n")
-        if cut < 0 or len(text) - cut > _LONGEST_SWITCH:
-            cut = len(text)
+        """Take bytes, in pieces of any size; what may begin such a statement is held back."""
+        text = _ADMINISTRATIVE.sub(b"", self._held + data)
+        cut = text.rfind(_OVER_LINES)
+        if cut < 0 or b";" in text[cut:-1] or len(text) - cut > _LONGEST_SET:
+            cut = text.rfind(b"\n")
+            if cut < 0 or len(text) - cut > _LONGEST_LINE:
+                cut = len(text)
         self._write(text[:cut])
         self._held = text[cut:]
 
@@ -121,7 +136,7 @@ def produce(
         try:
             dumping.end()
         except proc.CommandFailed as failed:
-            if f"Error {TABLES_CHANGED}" in failed.tail or f" {TABLES_CHANGED} " in failed.tail:
+            if any(words in failed.tail for words in TABLES_CHANGED):
                 raise TablesChanged("tables changed during the dump") from failed
             told = server.failure(failed)
             raise IncompleteError(

@@ -8,6 +8,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from xwiki_stack.backup import signature
+from xwiki_stack.backup.manifest import Found, Manifest
 from xwiki_stack.backup.store import Absent, Store
 from xwiki_stack.errors import DamagedError
 
@@ -62,6 +63,12 @@ def read(store: Store, trusted: Iterable[str]) -> list[Record]:
         if item.key.startswith(f"{FOLDER}{record.set}/{record.kind}-"):
             found.append(record)
     return sorted(found, key=lambda record: (record.at, record.kind))
+
+
+def holds(records: Iterable[Record], kind: str, found: Found[Manifest]) -> bool:
+    """Whether the newest word of a kind on a set is that it holds."""
+    last = latest(records, kind, found.manifest.id, found.sha256)
+    return bool(last and last.held)
 
 
 def latest(records: Iterable[Record], kind: str, set_id: str, manifest: str) -> Record | None:

@@ -138,12 +138,7 @@ def read_index(store: Store, artefact: Artefact, identities: Sequence[Any]) -> I
 
 def matches(facts: stream.Facts, artefact: Artefact) -> bool:
     """Whether what was read is what a manifest says of it."""
-    return (facts.plain_bytes, facts.plain_sha256, facts.stored_bytes, facts.stored_sha256) == (
-        artefact.plain_bytes,
-        artefact.plain_sha256,
-        artefact.stored_bytes,
-        artefact.stored_sha256,
-    )
+    return Artefact.of(artefact.key, facts) == artefact
 
 
 def _read_line(index: Index, line: bytes, where: str) -> None:
@@ -172,6 +167,7 @@ class Copy:
     """One run over the files: what is to be in the set, new bytes stored on the way.
 
     recipients: of packs. previous: the last set's index, whose packs may be shared.
+    skipped: names at the top that are left out.
     check: called for each block, to raise at the end of the run's time.
     """
 
@@ -181,6 +177,7 @@ class Copy:
     generation: Generation
     limits: Limits
     previous: Index = field(default_factory=Index)
+    skipped: frozenset[str] = SKIPPED
     check: Callable[[], None] = lambda: None
     index: Index = field(default_factory=Index)
     changed: set[str] = field(default_factory=set)
@@ -228,8 +225,7 @@ class Copy:
         self._drop_unused()
         key = key_of(SITE, set_id, "index.zst.age")
         facts = stream.write(self.store, key, self.index.lines(), recipients)
-        return Artefact(key, facts.plain_bytes, facts.plain_sha256, facts.stored_bytes,
-                        facts.stored_sha256)  # fmt: skip
+        return Artefact.of(key, facts)
 
     def _drop_unused(self) -> None:
         used = sorted({entry.pack for entry in self.index.entries.values() if entry.pack >= 0})
@@ -252,7 +248,7 @@ class Copy:
         for item in found:
             self.check()
             path = f"{folder}/{item.name}" if folder else item.name
-            if path in SKIPPED:
+            if path in self.skipped:
                 continue
             try:
                 entry = self._entry(path, item.stat(follow_symlinks=False))

@@ -9,12 +9,37 @@ import json
 import secrets
 import socket
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from xwiki_stack import proc
 from xwiki_stack.backup.store import Absent, Held, Store
 from xwiki_stack.errors import BusyError, StoreError
 
+FOLDER = "locks/"
+
 FREE = b'{"state":"free"}\n'
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A lock that is held: since when by the store's time, and after which minutes it expires."""
+
+    name: str
+    by: str
+    since: datetime
+    minutes: int
+
+
+def claims(store: Store) -> list[Claim]:
+    """The locks that are held now, expired ones too."""
+    found = []
+    for item in store.listed(FOLDER):
+        by, minutes = _read(store.get(item.key))
+        if by:
+            name = item.key.removeprefix(FOLDER).removesuffix(".json")
+            found.append(Claim(name, by, item.modified, minutes))
+    return found
 
 
 @contextlib.contextmanager
@@ -23,8 +48,13 @@ def hold(store: Store, name: str, minutes: int) -> Iterator[None]:
 
     Raises BusyError with who holds it and since when.
     """
-    key = f"locks/{name}.json"
-    etag = _take(store, key, minutes)
+    key = f"{FOLDER}{name}.json"
+    content = _claim(minutes)
+    try:
+        etag = _take(store, key, content)
+    except proc.Interrupted:
+        _give_back(store, key, content)
+        raise
     try:
         yield
     finally:
@@ -33,14 +63,25 @@ def hold(store: Store, name: str, minutes: int) -> Iterator[None]:
             store.put(key, FREE, etag=etag)
 
 
-def _take(store: Store, key: str, minutes: int) -> str:
+def _claim(minutes: int) -> bytes:
     claim = {
         "state": "held",
         "by": socket.gethostname(),
         "run": secrets.token_hex(8),
         "minutes": minutes,
     }
-    content = json.dumps(claim, sort_keys=True).encode() + b"\n"
+    return json.dumps(claim, sort_keys=True).encode() + b"\n"
+
+
+def _give_back(store: Store, key: str, content: bytes) -> None:
+    """Release what the store may hold for us already, though its answer never came."""
+    with contextlib.suppress(StoreError):
+        now, etag = store.get_with_etag(key)
+        if now == content:
+            store.put(key, FREE, etag=etag)
+
+
+def _take(store: Store, key: str, content: bytes) -> str:
     try:
         return store.put_new(key, content)
     except Held:

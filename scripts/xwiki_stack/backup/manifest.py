@@ -11,12 +11,14 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from xwiki_stack.backup import signature
 from xwiki_stack.backup.store import Absent, Store
+from xwiki_stack.backup.stream import Facts
 from xwiki_stack.errors import DamagedError, IntentError
 
 SCHEMA = 1
@@ -39,6 +41,12 @@ class Artefact:
     plain_sha256: str
     stored_bytes: int
     stored_sha256: str
+
+    @classmethod
+    def of(cls, key: str, facts: Facts) -> Self:
+        """What lies there, by what was seen of it as it was written or read."""
+        return cls(key, facts.plain_bytes, facts.plain_sha256, facts.stored_bytes,
+                   facts.stored_sha256)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,11 @@ class Manifest:
         """Stored bytes of all its objects, shared ones too."""
         return sum(item.bytes for item in self.objects)
 
+    @property
+    def parts(self) -> dict[str, int]:
+        """Plain bytes of each part: what it holds, however well it packs and whatever is shared."""
+        return {PurePosixPath(a.key).name.split(".")[0]: a.plain_bytes for a in self.own}
+
     @classmethod
     def read(cls, body: dict[str, Any], where: str) -> Self:
         """A manifest of this kind from its document. Raises DamagedError; TypeError, KeyError
@@ -128,6 +141,14 @@ class Site(Manifest):
     def objects(self) -> list[Pack]:
         return [*super().objects, *self.packs]
 
+    @property
+    def parts(self) -> dict[str, int]:
+        return {
+            "database": self.database.plain_bytes,
+            "files": self.files["bytes"],
+            "index": self.index.plain_bytes,
+        }
+
     @classmethod
     def read(cls, body: dict[str, Any], where: str) -> Self:
         read = dict(body)
@@ -138,6 +159,61 @@ class Site(Manifest):
             raise DamagedError("names a pack that can be none", where=where)
         return made
 
+
+@dataclass(frozen=True)
+class Export:
+    """One wiki of a XAR set: XWiki's own archive of it.
+
+    pages: without their translations; entries: with them, each an XML file of the archive.
+    attachments: in their newest version. rows: of xwikidoc when the export had ended.
+    """
+
+    wiki: str
+    archive: Artefact
+    pages: int
+    entries: int
+    attachments: int
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Xar(Manifest):
+    """XWiki's own export of each wiki. `xwiki`: the version that made it."""
+
+    KIND: ClassVar[str] = XAR
+
+    xwiki: str
+    wikis: list[Export]
+    kind: str = XAR
+
+    @property
+    def own(self) -> list[Artefact]:
+        return [export.archive for export in self.wikis]
+
+    @property
+    def parts(self) -> dict[str, int]:
+        return {export.wiki: export.archive.plain_bytes for export in self.wikis}
+
+    @classmethod
+    def read(cls, body: dict[str, Any], where: str) -> Self:
+        wikis = [
+            Export(**{**said, "archive": Artefact(**said["archive"])}) for said in body["wikis"]
+        ]
+        if not wikis:
+            raise DamagedError("holds no wiki", where=where)
+        return cls(**{**body, "wikis": wikis})
+
+    def export(self, wiki: str) -> Export:
+        """That of a wiki. Raises IntentError."""
+        for export in self.wikis:
+            if export.wiki == wiki:
+                return export
+        there = ", ".join(export.wiki for export in self.wikis)
+        raise IntentError(f"set {self.id} holds no wiki {wiki!r}", allowed=there)
+
+
+KINDS: dict[str, type[Manifest]] = {SITE: Site, XAR: Xar}
+"""Shape of each kind's manifest."""
 
 M = TypeVar("M", bound=Manifest)
 M_co = TypeVar("M_co", bound=Manifest, covariant=True)
@@ -252,6 +328,22 @@ def listing(store: Store, trusted: Iterable[str], environment: str, shape: type[
         except DamagedError as error:
             found.unreadable[name] = error
     return found
+
+
+def listings(
+    store: Store, trusted: Iterable[str], environment: str, kinds: Iterable[str] = tuple(KINDS)
+) -> dict[str, Listing[Manifest]]:
+    """`listing` of several kinds."""
+    keys = tuple(trusted)
+    return {kind: listing(store, keys, environment, KINDS[kind]) for kind in kinds}
+
+
+def merged(found: Iterable[Listing[Manifest]]) -> Listing[Manifest]:
+    """Sets of several kinds as one listing."""
+    every = list(found)
+    sets = [item for each in every for item in each.sets]
+    broken = {name: error for each in every for name, error in each.unreadable.items()}
+    return Listing(sorted(sets, key=lambda item: item.manifest.id), broken)
 
 
 def chain_breaks(sets: Sequence[Found[Manifest]]) -> Iterator[tuple[str, str]]:

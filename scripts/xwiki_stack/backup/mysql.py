@@ -4,12 +4,15 @@ The password travels in an option file that lies nowhere: a pipe that the client
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from xwiki_stack import proc
+from xwiki_stack.backup import attachments
+from xwiki_stack.backup.attachments import Attachments
 from xwiki_stack.backup.config import Config, Database, secret
 from xwiki_stack.errors import IntentError, MachineError
 
@@ -19,6 +22,12 @@ GLOBAL = ("PROCESS", "RELOAD", "REPLICATION CLIENT", "SHOW_ROUTINE")
 """What a dump needs on *.*: tablespaces and positions, one consistent moment, routines."""
 
 PER_SCHEMA = ("SELECT", "SHOW VIEW", "TRIGGER", "EVENT", "LOCK TABLES")
+
+ALWAYS_SAID = ("Warning: ", "when trying to dump masking policies")
+"""In what mysqldump 9.7 says of every dump, whether it goes well or not: no cause of anything."""
+
+SILENT = "it said nothing of why"
+"""Of a program that failed, as mysqldump does when the server ends its session."""
 
 _GRANT = re.compile(r"GRANT (.+?) ON (?:`?((?:[^`]|``)+?)`?)\.(\S+) TO ")
 
@@ -43,8 +52,13 @@ class Server:
         """The server as an operator knows it."""
         return f"{self._database.user}@{self._database.host}:{self._database.port}"
 
-    def ask(self, statement: str, *, schema: str = "") -> list[list[str]]:
-        """The rows of a query, as text. Raises MachineError in one line."""
+    def ask(
+        self, statement: str, *, schema: str = "", seconds: float | None = QUESTION_SECONDS
+    ) -> list[list[str]]:
+        """The rows of a query, as text. Raises MachineError in one line.
+
+        seconds: how long it may take; None for what reads whole tables.
+        """
         argv = [*self._argv("mysql"), "--batch", "--skip-column-names", "--connect-timeout=8"]
         try:
             said = proc.run(
@@ -52,7 +66,7 @@ class Server:
                 stdin=statement,
                 handed=self._options(),
                 secrets=[self._password],
-                timeout=QUESTION_SECONDS,
+                timeout=seconds,
             )
         except proc.CommandFailed as failed:
             raise self.failure(failed) from failed
@@ -107,6 +121,12 @@ class Server:
         )
         return sum(int(row[0]) for row in rows)
 
+    def pages(self, schema: str) -> Counter[str]:
+        """References of a wiki's pages, each with how many rows it has: itself, translations."""
+        # In hex: the client escapes what is in names, and names have backslashes of their own.
+        rows = self.ask("SELECT HEX(XWD_FULLNAME) FROM xwikidoc", schema=schema)
+        return Counter(bytes.fromhex(row[0]).decode(errors="replace") for row in rows if row[0])
+
     def counts(self, tables: Sequence[str]) -> dict[str, int]:
         """Rows of each `schema.table`, counted by the server."""
         found: dict[str, int] = {}
@@ -119,17 +139,55 @@ class Server:
             found.update(zip(some, map(int, said.out.split()), strict=True))
         return found
 
-    def missing_grants(self) -> list[str]:
-        """What the account lacks to dump the schemas: "RELOAD on *.*", ..."""
+    def broken(self, tables: Sequence[str]) -> dict[str, str]:
+        """What CHECK TABLE says of each `schema.table` that it does not find whole."""
+        found: dict[str, str] = {}
+        for start in range(0, len(tables), 50):
+            some = ", ".join(quoted(name) for name in tables[start : start + 50])
+            for name, _, kind, words in self.ask(f"CHECK TABLE {some}", seconds=None):
+                if kind.lower() == "error" or (kind == "status" and words != "OK"):
+                    found.setdefault(name, words)
+        return found
+
+    def attachments(self) -> Attachments:
+        """The attachments that the wikis' tables hold, as a dump of them would tell."""
+        found = Attachments()
+        for schema in self._database.schemas:
+            columns = {row[0].upper() for row in self.ask(
+                "SELECT column_name FROM information_schema.columns WHERE table_schema ="
+                f" '{schema}' AND table_name = '{attachments.TABLE}'")}  # fmt: skip
+            if not columns:
+                continue
+            place = "XWA_CONTENT_STORE"
+            store = place if place in columns else f"'{attachments.ON_DISK}'"
+            # In hex: a name may hold what parts columns and lines.
+            rows = self.ask(
+                f"SELECT XWA_DOC_ID, HEX(CONVERT(XWA_FILENAME USING utf8mb4)), XWA_SIZE, {store},"
+                " IFNULL(HEX(CONVERT(XWD_FULLNAME USING utf8mb4)), '') FROM"
+                f" {attachments.TABLE} LEFT JOIN {attachments.PAGES} ON XWD_ID = XWA_DOC_ID",
+                schema=schema,
+                seconds=None,
+            )
+            wiki = self._database.wiki_of(schema)
+            for page, name, size, store, reference in rows:
+                found.row(wiki, {"XWA_DOC_ID": page, "XWA_FILENAME": _text(name),
+                                 "XWA_SIZE": size, place: store})  # fmt: skip
+                found.page(wiki, {"XWD_ID": page, "XWD_FULLNAME": _text(reference)})
+        return found
+
+    def missing_grants(
+        self, everywhere: Sequence[str] = GLOBAL, per_schema: Sequence[str] = PER_SCHEMA
+    ) -> list[str]:
+        """What the account lacks, by default to dump the schemas: "RELOAD on *.*", ..."""
         held = [grant for row in self.ask("SHOW GRANTS") for grant in _grants("\t".join(row))]
         missing = []
-        for right in GLOBAL:
+        for right in everywhere:
             if not any(scope == "*" and _covers(rights, right) for rights, scope in held):
                 missing.append(f"{right} on *.*")
         for schema in self._database.schemas:
             missing += [
                 f"{right} on {schema}.*"
-                for right in PER_SCHEMA
+                for right in per_schema
                 if not any(
                     _matches(scope, schema) and _covers(rights, right) for rights, scope in held
                 )
@@ -138,8 +196,9 @@ class Server:
 
     def failure(self, failed: proc.CommandFailed) -> MachineError:
         """What a client program complained of, as one line of ours."""
-        lines = [line for line in failed.tail.splitlines() if line.strip()]
-        words = lines[-1].strip() if lines else f"it ended with exit code {failed.code}"
+        said = [line.strip() for line in failed.tail.splitlines() if line.strip()]
+        lines = [line for line in said if not any(words in line for words in ALWAYS_SAID)]
+        words = lines[-1] if lines else SILENT
         refused = "Access denied" in words
         return MachineError(
             words,
@@ -148,6 +207,8 @@ class Server:
             if refused and "using password" in words
             else "see whether MySQL runs and is reached from here"
             if "connect" in words or "Lost connection" in words
+            else "see the log of MySQL: it was restarted, or somebody ended the session"
+            if words == SILENT
             else "",
         )
 
@@ -179,6 +240,11 @@ def quoted(name: str) -> str:
     """`schema.table` as SQL."""
     schema, table = name.split(".", 1)
     return f"`{schema.replace('`', '``')}`.`{table.replace('`', '``')}`"
+
+
+def _text(digits: str) -> str:
+    """What HEX gave, as text."""
+    return bytes.fromhex(digits).decode(errors="replace")
 
 
 def line_of(version: str) -> tuple[int, int]:

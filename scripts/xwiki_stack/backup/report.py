@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from xwiki_stack.backup import evidence, manifest
+from xwiki_stack.backup import drill, evidence, manifest, site, xar
 from xwiki_stack.backup.config import Config
-from xwiki_stack.backup.manifest import Found, Listing, Site
-from xwiki_stack.backup.site import detail, size
+from xwiki_stack.backup.manifest import Found, Listing, Manifest, Site, Xar
 from xwiki_stack.backup.store import Store
+from xwiki_stack.backup.words import size
+from xwiki_stack.steps import clock
+
+XAR_HOURS = 50
+"""Age of the newest export that is no news: one a day, and one that failed."""
 
 
 @dataclass(frozen=True)
@@ -24,17 +29,18 @@ class Report:
         return not self.problems
 
 
-def listed(config: Config) -> str:
-    """All sets, newest first: moment, size, what was proven."""
+def listed(config: Config, kinds: Sequence[str] = tuple(manifest.KINDS)) -> str:
+    """All sets of these kinds, newest first: moment, size, what was proven."""
     store, trusted = Store(config), config.need_trusted()
-    sets = manifest.listing(store, trusted, config.environment, Site)
+    sets = manifest.merged(manifest.listings(store, trusted, config.environment, kinds).values())
     records = evidence.read(store, trusted)
     if not sets.sets and not sets.unreadable:
-        return f"no set in {store.key(manifest.folder_of(manifest.SITE))}"
-    rows = [("SET", "SNAPSHOT", "SIZE", "FILES", "INTACT", "OPENED")]
+        places = [store.key(manifest.folder_of(kind)) for kind in kinds]
+        return f"no set in {' or '.join(places)}"
+    rows = [("SET", "KIND", "SNAPSHOT", "SIZE", "HOLDS", "INTACT", "OPENED")]
     for item in reversed(sets.sets):
         made = item.manifest
-        rows.append((made.id, made.snapshot, size(made.bytes), str(made.files["count"]),
+        rows.append((made.id, made.kind, made.snapshot, size(made.bytes), _holds(made),
                      _word(records, evidence.INTACT, item),
                      _word(records, evidence.OPENED, item)))  # fmt: skip
     lines = [_columns(rows)]
@@ -42,61 +48,56 @@ def listed(config: Config) -> str:
     return "\n".join(lines)
 
 
-def shown(config: Config, name: str) -> str:
-    """One set in detail."""
+def shown(config: Config, name: str, kind: str = manifest.SITE) -> str:
+    """One set in detail. kind: of the newest one, where no other is named."""
     store, trusted = Store(config), config.need_trusted()
-    sets = manifest.listing(store, trusted, config.environment, Site)
-    found = sets.find(name) if name != "newest" else sets.newest or sets.find("")
-    records = evidence.read(store, trusted)
-    rows = [*detail(found), ("intact", _word(records, evidence.INTACT, found)),
-            ("opened", _word(records, evidence.OPENED, found))]  # fmt: skip
+    sets = manifest.listings(store, trusted, config.environment)
+    if name == "newest":
+        found = sets[kind].newest or sets[kind].find("")
+    else:
+        found = manifest.merged(sets.values()).find(name)
+    made, records = found.manifest, evidence.read(store, trusted)
+    rows = [
+        ("set", made.id),
+        ("kind", made.kind),
+        ("environment", made.environment),
+        ("snapshot", made.snapshot),
+        *_detail(made),
+        ("previous", made.previous["id"] if made.previous else "none"),
+        ("recipients", ", ".join(made.recipients)),
+        ("tool", made.tool),
+        ("intact", _word(records, evidence.INTACT, found)),
+        ("opened", _word(records, evidence.OPENED, found)),
+    ]
     return _columns([(f"{label}:", str(value)) for label, value in rows])
 
 
 def status(config: Config) -> Report:
-    """Newest set, its age against the promise, newest proofs, what is wrong and what to do."""
+    """Of each kind: newest set, its age against the promise, newest proofs; what is wrong."""
     store, trusted = Store(config), config.need_trusted()
-    sets = manifest.listing(store, trusted, config.environment, Site)
+    sets = manifest.listings(store, trusted, config.environment)
     return judge(config, sets, evidence.read(store, trusted), store.now())
 
 
 def judge(
-    config: Config, sets: Listing[Site], records: Sequence[evidence.Record], now: datetime
+    config: Config,
+    sets: dict[str, Listing[Manifest]],
+    records: Sequence[evidence.Record],
+    now: datetime,
 ) -> Report:
-    """The status of what was found."""
-    problems = [f"{name}: {error}" for name, error in sets.unreadable.items()]
-    lines = []
-    if newest := sets.newest:
-        made = newest.manifest
-        age, promised = now - made.time, timedelta(hours=config.rpo_hours)
-        lines.append(("newest set", f"{made.id}, {_age(age)} old (promised: at most"
-                                    f" {config.rpo_hours} h), {size(made.bytes)}"))  # fmt: skip
-        if age > promised:
-            problems.append(
-                f"the newest set is {_age(age)} old, {config.rpo_hours} h are promised;"
-                " next: `xwiki-stack backup run`, and see why the schedule did not"
-            )
-        if age < -timedelta(minutes=10):
-            problems.append("the newest set lies in the future; next: look after the clocks")
-    else:
-        lines.append(("newest set", "none"))
-        problems.append("there is no set; next: `xwiki-stack backup run`")
-    lines.append(("sets", f"{len(sets.sets)}"))
-    for kind in (evidence.INTACT, evidence.OPENED):
-        last = next((item for item in reversed(sets.sets) if _held(records, kind, item)), None)
-        words = f"{last.manifest.id}, {_age(now - last.manifest.time)} old" if last else "none"
-        lines.append((f"newest {kind}", words))
-        if sets.sets and not last:
-            way = " --opened, where a key is" if kind == evidence.OPENED else ""
-            problems.append(f"no set is proven {kind}; next: `xwiki-stack backup verify{way}`")
-    for item in sets.sets:
-        for kind in (evidence.INTACT, evidence.OPENED):
-            record = evidence.latest(records, kind, item.manifest.id, item.sha256)
-            if record and not record.held:
-                problems.append(f"set {item.manifest.id} is not {kind}: {record.words}")
-    failed = [record for record in records if record.kind == evidence.RUN]
-    if failed and (not sets.newest or failed[-1].set > sets.newest.manifest.id):
-        problems.append(f"the last run failed at {failed[-1].at}: {failed[-1].words}")
+    """The status of what was found. Exports are missed where the wiki's address is configured."""
+    lines, problems = _judged(sets[manifest.SITE], records, now, manifest.SITE, config.rpo_hours)
+    exports = sets[manifest.XAR]
+    if config.web or exports.sets or exports.unreadable:
+        more, wrong = _judged(exports, records, now, manifest.XAR, XAR_HOURS)
+        lines += more
+        problems += wrong
+    for kind, each in sets.items():
+        # Nobody tries what there is none of; that there is none is told above.
+        if kind == manifest.SITE or each.sets:
+            drilled, complaints = _drilled(config, records, now, kind)
+            lines.append((f"last {kind} drill", drilled))
+            problems += complaints
     text = _columns([(f"{label}:", words) for label, words in lines])
     if problems:
         text += "\n" + "\n".join(f"problem: {words}" for words in problems)
@@ -105,12 +106,107 @@ def judge(
     return Report(text, tuple(problems))
 
 
-def _held(records: Sequence[evidence.Record], kind: str, item: Found[Site]) -> bool:
-    record = evidence.latest(records, kind, item.manifest.id, item.sha256)
-    return bool(record and record.held)
+def _judged(
+    sets: Listing[Manifest],
+    records: Sequence[evidence.Record],
+    now: datetime,
+    kind: str,
+    promised: int,
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Lines and problems of one kind. promised: age of its newest set in hours."""
+    problems = [f"{name}: {error}" for name, error in sets.unreadable.items()]
+    lines = []
+    run = f"`xwiki-stack backup run {kind}`"
+    if newest := sets.newest:
+        made = newest.manifest
+        age = now - made.time
+        lines.append((f"newest {kind} set", f"{made.id}, {_age(age)} old (promised: at most"
+                                            f" {promised} h), {size(made.bytes)}"))  # fmt: skip
+        if age > timedelta(hours=promised):
+            problems.append(
+                f"the newest {kind} set is {_age(age)} old, {promised} h are promised;"
+                f" next: {run}, and see why the schedule did not"
+            )
+        if age < -timedelta(minutes=10):
+            problems.append(
+                f"the newest {kind} set lies in the future; next: look after the clocks"
+            )
+    else:
+        lines.append((f"newest {kind} set", "none"))
+        problems.append(f"there is no {kind} set; next: {run}")
+    lines.append((f"{kind} sets", f"{len(sets.sets)}"))
+    for proof in (evidence.INTACT, evidence.OPENED):
+        last = next(
+            (item for item in reversed(sets.sets) if evidence.holds(records, proof, item)), None
+        )
+        words = f"{last.manifest.id}, {_age(now - last.manifest.time)} old" if last else "none"
+        lines.append((f"newest {kind} {proof}", words))
+        if sets.sets and not last:
+            way = " --opened, where a key is" if proof == evidence.OPENED else ""
+            problems.append(
+                f"no {kind} set is proven {proof}; next: `xwiki-stack backup verify{way}`"
+            )
+    for item in sets.sets:
+        for proof in (evidence.INTACT, evidence.OPENED):
+            record = evidence.latest(records, proof, item.manifest.id, item.sha256)
+            if record and not record.held:
+                problems.append(f"set {item.manifest.id} is not {proof}: {record.words}")
+    failed = [item for item in records if (item.kind, item.sets) == (evidence.RUN, kind)]
+    if failed and (not sets.newest or failed[-1].set > sets.newest.manifest.id):
+        problems.append(f"the last {kind} run failed at {failed[-1].at}: {failed[-1].words}")
+    return lines, problems
 
 
-def _word(records: Sequence[evidence.Record], kind: str, item: Found[Site]) -> str:
+def _drilled(
+    config: Config, records: Sequence[evidence.Record], now: datetime, kind: str
+) -> tuple[str, list[str]]:
+    """The last drill of a kind in words; what is wrong with it or with there being none."""
+    wanted = config.drill
+    drills = [item for item in records if (item.kind, item.sets) == (evidence.DRILL, kind)]
+    role = "drill" if kind == manifest.SITE else f"drill-{kind}"
+    again = f"run CronJob {role} in staging: `kubectl create job --from=cronjob/...-{role} now`"
+    if not drills:
+        told = f"no restore of a {kind} set was ever tried; next: {again}"
+        return "none", [told] if wanted else []
+    last = drills[-1]
+    age = now - datetime.fromisoformat(last.at)
+    words, problems = f"{last.set}, {_age(age)} ago", []
+    rto, objective = last.facts.get("rto_seconds"), last.facts.get("objective_seconds")
+    if wanted:
+        objective = 3600 * wanted.rto_hours
+        if age > timedelta(days=wanted.max_age_days):
+            problems.append(
+                f"the last {kind} drill is {_age(age)} old, {wanted.max_age_days} d are promised;"
+                f" next: see why the schedule ran none, then {again}"
+            )
+    if rto and objective:
+        words += f", back in {clock(rto)} (promised: at most {clock(objective)})"
+    if not last.held:
+        words += ", NO"
+        problems.append(
+            f"the last {kind} drill failed: {last.words}; next: read its log, put it right, {again}"
+        )
+    elif rto and objective and rto > drill.SLOW * objective:
+        problems.append(
+            f"the last {kind} drill was slow: {clock(rto)} of {clock(objective)} that are promised;"
+            " next: see `steps` of its record: a faster disk, store or network, or another promise"
+        )
+    return words, problems
+
+
+def _holds(made: Manifest) -> str:
+    if isinstance(made, Xar):
+        return f"{sum(export.pages for export in made.wikis)} pages"
+    return f"{made.files['count']} files" if isinstance(made, Site) else "?"
+
+
+def _detail(made: Manifest) -> list[tuple[str, Any]]:
+    if isinstance(made, Xar):
+        return xar.detail(made)
+    return site.detail(made) if isinstance(made, Site) else []
+
+
+def _word(records: Sequence[evidence.Record], kind: str, item: Found[Manifest]) -> str:
     record = evidence.latest(records, kind, item.manifest.id, item.sha256)
     if record is None:
         return "-"

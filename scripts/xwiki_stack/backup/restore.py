@@ -8,16 +8,28 @@ to save.
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from xwiki_stack import proc
-from xwiki_stack.backup import deadline, dump, files, keyring, manifest, mysql, stream, verify
+from xwiki_stack.backup import (
+    deadline,
+    dump,
+    files,
+    imports,
+    keyring,
+    manifest,
+    mysql,
+    rewrite,
+    stream,
+    verify,
+)
 from xwiki_stack.backup.config import Config
-from xwiki_stack.backup.manifest import Found, Site
-from xwiki_stack.backup.site import rate, size
+from xwiki_stack.backup.manifest import Found, M, Site
+from xwiki_stack.backup.stopwatch import Stopwatch
 from xwiki_stack.backup.store import Store
+from xwiki_stack.backup.words import rate, size
 from xwiki_stack.errors import DamagedError, IncompleteError, IntentError, RefusedError
 
 Emit = Callable[[str], None]
@@ -29,12 +41,16 @@ PROGRESS_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was restored, in how many seconds, the whole-set proof included."""
+    """What was restored, in how many seconds, the whole-set proof included.
+
+    steps: the seconds of each part: `open`, `load`, `write`.
+    """
 
     found: Found[Site]
     seconds: float
     tables: int
     files: int
+    steps: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,32 +66,39 @@ def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
     """Bring a set into an empty target. Raises the StackError of what stands against it."""
     began = time.monotonic()
     store = Store(config)
-    found = choose(config, store, wish)
+    found = choose(config, store, wish, Site)
     made = found.manifest
     identities = keyring.openers(config)
+    foreign = made.environment != config.environment
+    host = config.need_host() if foreign else ""
     server = _empty_database(config, made) if wish.part != FILES else None
     root = _empty_folder(config) if wish.part != DATABASE else None
     emit(f"set {made.id}: {size(made.bytes)} stored; opening all of it before anything is written")
+    watch = Stopwatch()
     with deadline.within(config.limits.run_minutes):
-        pass_began = time.monotonic()
-        plain = verify.opened(
-            store, made, identities, database=server is not None, content=root is not None
-        )
-        emit(f"opened: {size(plain)}, {rate(plain, time.monotonic() - pass_began)}")
-        tables = _load(store, made, identities, server, emit) if server else 0
-        count = _write(store, made, identities, root, emit) if root else 0
-    return Outcome(found, time.monotonic() - began, tables, count)
+        with watch.step("open"):
+            plain = verify.opened(
+                store, made, identities, database=server is not None, content=root is not None
+            )
+        emit(f"opened: {size(plain)}, {rate(plain, watch.steps['open'])}")
+        with watch.step("load"):
+            tables = _load(store, made, identities, server, emit) if server else 0
+            if server and foreign:
+                rewrite.rewrite(server, made.schemas, host, config.foreign_hosts, emit)
+        with watch.step("write"):
+            count = _write(store, made, identities, root, emit, foreign=foreign) if root else 0
+    return Outcome(found, time.monotonic() - began, tables, count, watch.steps)
 
 
-def choose(config: Config, store: Store, wish: Wish) -> Found[Site]:
-    """The set that is wished, if it may come into this environment. Raises RefusedError."""
+def choose(config: Config, store: Store, wish: Wish, shape: type[M]) -> Found[M]:
+    """The wished set of a kind, if it may come into this environment. Raises RefusedError."""
     source = wish.source or config.environment
     if source != config.environment and config.purpose == "prod":
         raise RefusedError(
             f"{config.environment} is production: no set of {source} comes into it",
             next="restore one of its own sets",
         )
-    listing = manifest.listing(store, config.need_trusted(), source, Site)
+    listing = manifest.listing(store, config.need_trusted(), source, shape)
     if wish.set:
         found = listing.find(wish.set)
     elif listing.newest:
@@ -93,11 +116,15 @@ def choose(config: Config, store: Store, wish: Wish) -> Found[Site]:
     elif listing.unreadable:
         raise next(iter(listing.unreadable.values()))
     else:
-        raise IntentError("there is no set", where=store.key(manifest.folder_of(manifest.SITE)))
+        raise IntentError(
+            "there is no set",
+            where=store.key(manifest.folder_of(shape.KIND)),
+            next=f"`xwiki-stack backup run {shape.KIND}`",
+        )
     for name, words in manifest.chain_breaks(listing.sets):
         said = next(item for item in listing.sets if item.manifest.id == name).manifest.previous
         if said and said["id"] == found.manifest.id:
-            raise DamagedError(words, where=store.key(manifest.key_of(manifest.SITE, name)))
+            raise DamagedError(words, where=store.key(manifest.key_of(shape.KIND, name)))
     return found
 
 
@@ -183,10 +210,30 @@ def _load(store: Store, made: Site, identities: Sequence[Any], server: mysql.Ser
     return len(counted)
 
 
-def _write(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit) -> int:
-    """Write all files, each checked against its size and hash and brought to the disk."""
+def _write(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit, *,
+           foreign: bool) -> int:  # fmt: skip
+    """Write all files, each checked against its size and hash and brought to the disk.
+
+    foreign: the set is of another environment, whose settings stay away.
+    """
+    try:
+        return _write_all(store, made, identities, root, emit, foreign=foreign)
+    except OSError as error:
+        # A full disk above all; what was written so far is no wiki.
+        raise IncompleteError(
+            f"writing failed: {error.strerror or error}",
+            where=str(error.filename or root),
+            next=f"make room for {size(made.files['bytes'])} there, empty {root} and run again",
+        ) from error
+
+
+def _write_all(store: Store, made: Site, identities: Sequence[Any], root: Path, emit: Emit, *,
+               foreign: bool) -> int:  # fmt: skip
     index = verify.index_of(store, made, identities)
-    entries = list(index.entries.values())
+    left_out = imports.OVERRIDES if foreign else frozenset()
+    entries = [entry for entry in index.entries.values() if entry.path not in left_out]
+    for name in sorted(left_out & set(index.entries)):
+        emit(f"files: {name} is left out: it holds the settings of {made.environment}")
     folders = [entry for entry in entries if entry.kind == files.FOLDER]
     for entry in folders:
         (root / entry.path).mkdir(exist_ok=entry.path in files.SKIPPED)

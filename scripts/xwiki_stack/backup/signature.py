@@ -63,7 +63,7 @@ def seal(kind: str, body: Any, key: Ed25519PrivateKey) -> bytes:
         "key": fingerprint(_raw(key)),
         "signature": base64.b64encode(signed).decode(),
     }
-    return canonical(envelope) + b"\n"
+    return _written(envelope)
 
 
 def unseal(kind: str, content: bytes, trusted: Iterable[str], where: str) -> Any:
@@ -92,7 +92,16 @@ def unseal(kind: str, content: bytes, trusted: Iterable[str], where: str) -> Any
         raise DamagedError(
             "its signature does not fit: it was changed after it was signed", where=where
         ) from error
+    # One way to write a document, so that every byte of it counts: a base64 that means the same,
+    # or a line break that is gone, is damage as well.
+    whole = {"body": body, "key": name, "signature": base64.b64encode(signed).decode()}
+    if content != _written(whole):
+        raise DamagedError("is not written as it was signed: bytes of it changed", where=where)
     return body
+
+
+def _written(envelope: Any) -> bytes:
+    return canonical(envelope) + b"\n"
 
 
 def _message(kind: str, body: Any) -> bytes:

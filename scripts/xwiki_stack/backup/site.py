@@ -2,74 +2,47 @@
 
 The database first, the files after it: XWiki stores a file before it commits the row, so no row of
 the dump can lack its file for having been written later. What was deleted or replaced between the
-two is found by comparing every row with the copied files. The manifest comes last; whatever fails
-before leaves objects that nobody takes for a set, and that prune sweeps later.
+two is found by comparing every row with the copied files.
 """
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from xwiki_stack import proc
-from xwiki_stack.backup import (
-    attachments,
-    deadline,
-    dump,
-    evidence,
-    files,
-    keyring,
-    lock,
-    manifest,
-    mysql,
-    stream,
-)
+from xwiki_stack.backup import attachments, dump, files, keyring, manifest, mysql, producer, stream
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Artefact, Found, Site
-from xwiki_stack.backup.store import Store, probe
+from xwiki_stack.backup.producer import Emit, Outcome
+from xwiki_stack.backup.store import Store
+from xwiki_stack.backup.words import rate, size, stamp
 from xwiki_stack.errors import (
     DamagedError,
     IncompleteError,
     IntentError,
     MachineError,
     RefusedError,
-    StackError,
     StoreError,
 )
-
-Emit = Callable[[str], None]
-
-SKEW = timedelta(minutes=5)
-"""A difference of clocks that is reported; signatures of S3 fail from 15 min on."""
 
 LOOPS = 3
 """How often attachments without their file are looked for again."""
 
 LOOP_SECONDS = 2.0
 
-LOCK = "site"
 
-EXTRA_MINUTES = 15
-"""A lock outlives the run's own deadline by this, to be taken only from the dead."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A set that exists now; bytes sent are less than the set's where packs are shared."""
-
-    found: Found[Site]
-    seconds: float
-    sent: int
+def ready(config: Config, store: Store) -> None:
+    """See in a few seconds whether keys, bucket and clock allow for a set. Raises what does not."""
+    keyring.writer(config)
+    producer.look(config, store)
 
 
 def preflight(config: Config, store: Store) -> mysql.Server:
     """See in a few seconds whether a run can succeed; the first thing that cannot is raised."""
-    keyring.recipients(config)
-    keyring.writer(config)
-    keyring.signing(config)
     root = config.need_files()
     if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
         raise MachineError(
@@ -77,14 +50,7 @@ def preflight(config: Config, store: Store) -> mysql.Server:
             where=f"{config.path}: files.root",
             next="mount XWiki's volume there, with the group of its files",
         )
-    quick = store.hasty()
-    skew = abs(datetime.now(UTC) - quick.now())
-    if skew > SKEW:
-        raise StoreError(
-            f"this machine's clock is {int(skew.total_seconds() // 60)} min off the store's",
-            next="set the clock; signatures of S3 fail from 15 min on",
-        )
-    probe(store)
+    ready(config, store)
     server = mysql.Server(config)
     facts = server.facts()
     if missing := server.missing_grants():
@@ -110,68 +76,40 @@ def preflight(config: Config, store: Store) -> mysql.Server:
     return server
 
 
-def run(config: Config, emit: Emit) -> Outcome:
+def run(config: Config, emit: Emit) -> Outcome[Site]:
     """Make a set. Raises the StackError of what failed; then there is no new set."""
-    began = time.monotonic()
     store = Store(config)
     server = preflight(config, store)
     emit("preflight: keys, bucket, clock, database and grants are as needed")
-    minutes = config.limits.run_minutes
-    with lock.hold(store, LOCK, minutes + EXTRA_MINUTES), deadline.within(minutes) as check:
-        moment = store.now()
-        work = _Work(config, store, server, emit, check, moment, manifest.new_id(moment))
-        try:
-            found = work.do()
-        except (StackError, proc.Interrupted) as error:
-            _tell(work, error, time.monotonic() - began)
-            raise
-    return Outcome(found, time.monotonic() - began, work.sent)
+    return producer.run(config, store, emit, Site, partial(_Producer, server=server))
 
 
-def _tell(work: "_Work", error: BaseException, seconds: float) -> None:
-    """Leave a record of a failed run, for metrics; that it cannot be left is no news."""
-    words = str(error) or "interrupted"
-    record = evidence.Record(work.id, "", evidence.RUN, False, stamp(work.moment), int(seconds),
-                             work.sent, words, work.misses)  # fmt: skip
-    try:
-        evidence.write(work.store.hasty(), record, keyring.signing(work.config))
-    except (StackError, proc.Interrupted):
-        work.emit("the record of this failure could not be stored")
+@dataclass(kw_only=True)
+class _Producer(producer.Producer[Site]):
+    """A run of this kind in hand."""
 
-
-@dataclass
-class _Work:
-    """What one run has in hand."""
-
-    config: Config
-    store: Store
     server: mysql.Server
-    emit: Emit
-    check: Callable[[], None]
-    moment: datetime
-    id: str
-    sent: int = 0
-    misses: int = 0
 
-    def do(self) -> Found[Site]:
-        """Dump, copy, compare, publish."""
-        key = keyring.signing(self.config)
-        trusted, environment = self.config.need_trusted(), self.config.environment
-        listing = manifest.listing(self.store, trusted, environment, Site)
-        for name, broken in listing.unreadable.items():
-            self.emit(f"warning: set {name} counts for nothing: {broken}")
-        if listing.newest and listing.newest.manifest.time > self.moment:
-            raise RefusedError(
-                f"the newest set {listing.newest.manifest.id} lies in the future",
-                where=self.store.key(""),
-                next="find out whose clock was wrong; nothing is chained to it",
-            )
+    def make(self, before: Found[Site] | None) -> Site:
+        """Dump, copy, compare."""
         summary, database = self._dump()
-        copy = self._copy(listing.newest)
+        copy = self._copy(before)
         self._compare(summary.attachments, copy)
-        made = self._describe(summary, database, copy, listing.newest)
-        self.check()
-        return manifest.publish(self.store, made, key)
+        index = sealed(self.config, copy, self.id)
+        self.sent += index.stored_bytes
+        return described(
+            self.config,
+            copy,
+            summary,
+            id=self.id,
+            moment=self.moment,
+            server=self.server.facts().version,
+            mysqldump=self.server.program_version(),
+            database=database,
+            index=index,
+            before=before,
+            producers={"mysqldump": 0, "files": 0},
+        )
 
     def _dump(self) -> tuple[dump.Summary, Artefact]:
         database = self.config.need_database()
@@ -194,18 +132,8 @@ class _Work:
                 self.emit(f"{changed.what}: dumping again")
                 continue
             self.sent += facts.stored_bytes
-            self.emit(
-                f"database: {size(facts.plain_bytes)} plain, {size(facts.stored_bytes)} stored,"
-                f" {len(scanner.summary.tables)} tables,"
-                f" {rate(facts.plain_bytes, time.monotonic() - began)}"
-            )
-            return scanner.summary, Artefact(
-                key,
-                facts.plain_bytes,
-                facts.plain_sha256,
-                facts.stored_bytes,
-                facts.stored_sha256,
-            )
+            self.emit(dumped(facts, scanner.summary, time.monotonic() - began))
+            return scanner.summary, Artefact.of(key, facts)
         raise AssertionError("the last attempt returns or raises")
 
     def _copy(self, previous: Found[Site] | None) -> files.Copy:
@@ -284,88 +212,84 @@ class _Work:
             )
         self.emit(f"attachments: all {len(rows.rows)} rows of the dump have their file")
 
-    def _describe(
-        self,
-        summary: dump.Summary,
-        database: Artefact,
-        copy: files.Copy,
-        before: Found[Site] | None,
-    ) -> Site:
-        writer = keyring.writer(self.config)
-        extra = [writer.to_public()] if writer else []
-        index = copy.finish([*keyring.recipients(self.config), *extra], self.id)
-        self.sent += index.stored_bytes
-        entries = copy.index.entries.values()
-        return Site(
-            id=self.id,
-            environment=self.config.environment,
-            snapshot=stamp(self.moment),
-            tool=version("xwiki-stack"),
-            server=self.server.facts().version,
-            mysqldump=self.server.program_version(),
-            position=asdict(summary.position),
-            schemas=summary.schemas,
-            tables=summary.tables,
-            database=database,
-            index=index,
-            packs=copy.packs,
-            generation=asdict(copy.generation),
-            files={
-                "count": sum(entry.kind == files.FILE for entry in entries),
-                "bytes": sum(entry.size for entry in entries),
-                "changed": len(copy.changed),
-                "vanished": len(copy.vanished),
-                "special": copy.special,
-            },
-            attachments={
-                "rows": len(summary.attachments.rows),
-                "bytes": summary.attachments.bytes,
-                "elsewhere": summary.attachments.elsewhere,
-                "misses": 0,
-            },
-            producers={"mysqldump": 0, "files": 0},
-            recipients=keyring.fingerprints(self.config),
-            previous={"id": before.manifest.id, "sha256": before.sha256} if before else None,
-        )
+
+def dumped(facts: stream.Facts, summary: dump.Summary, seconds: float) -> str:
+    """What an operator is told of a dump that is stored."""
+    return (
+        f"database: {size(facts.plain_bytes)} plain, {size(facts.stored_bytes)} stored,"
+        f" {len(summary.tables)} tables, {rate(facts.plain_bytes, seconds)}"
+    )
 
 
-def stamp(moment: datetime) -> str:
-    """A moment as documents write it: 2026-11-26T05:30:00Z."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def described(
+    config: Config,
+    copy: files.Copy,
+    summary: dump.Summary,
+    *,
+    id: str,  # noqa: A002
+    moment: datetime,
+    server: str,
+    mysqldump: str,
+    database: Artefact,
+    index: Artefact,
+    before: Found[Site] | None,
+    producers: dict[str, int],
+    misses: int = 0,
+) -> Site:
+    """The manifest of what was dumped and copied. server, mysqldump: versions, "9.7.1"."""
+    entries = copy.index.entries.values()
+    return Site(
+        id=id,
+        environment=config.environment,
+        snapshot=stamp(moment),
+        tool=version("xwiki-stack"),
+        server=server,
+        mysqldump=mysqldump,
+        position=asdict(summary.position),
+        schemas=summary.schemas,
+        tables=summary.tables,
+        database=database,
+        index=index,
+        packs=copy.packs,
+        generation=asdict(copy.generation),
+        files={
+            "count": sum(entry.kind == files.FILE for entry in entries),
+            "bytes": sum(entry.size for entry in entries),
+            "changed": len(copy.changed),
+            "vanished": len(copy.vanished),
+            "special": copy.special,
+        },
+        attachments={
+            "rows": len(summary.attachments.rows),
+            "bytes": summary.attachments.bytes,
+            "elsewhere": summary.attachments.elsewhere,
+            "misses": misses,
+        },
+        producers=producers,
+        recipients=keyring.fingerprints(config),
+        previous=producer.predecessor(before),
+    )
 
 
-def size(count: int) -> str:
-    """Bytes as a person reads them: 812 B, 4.2 MiB."""
-    number, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if number < 1024:
-            break
-        number, unit = number / 1024, larger
-    return f"{count} B" if unit == "B" else f"{number:.1f} {unit}"
+def sealed(config: Config, copy: files.Copy, id: str) -> Artefact:  # noqa: A002
+    """Store the index of a copy, sealed to who opens sets and to the writer of the next one."""
+    writer = keyring.writer(config)
+    extra = [writer.to_public()] if writer else []
+    return copy.finish([*keyring.recipients(config), *extra], id)
 
 
-def rate(count: int, seconds: float) -> str:
-    """Bytes per second as a person reads them."""
-    return f"{size(int(count / max(seconds, 0.001)))}/s"
-
-
-def detail(found: Found[Site]) -> list[tuple[str, Any]]:
-    """What `show` tells of a set: label and value."""
-    made = found.manifest
+def detail(made: Site) -> list[tuple[str, Any]]:
+    """What `show` tells of a set of this kind alone: label and value."""
     shared = sum(pack.bytes for pack in made.packs)
-    rows = sum(made.tables.values())
+    rows, misses = sum(made.tables.values()), made.attachments["misses"]
     return [
-        ("set", made.id),
-        ("environment", made.environment),
-        ("snapshot", made.snapshot),
+        ("made by", "import" if "import" in made.producers else "run"),
         ("MySQL", f"{made.server}, dumped by {made.mysqldump}"),
         ("database", f"{len(made.tables)} tables, {rows} rows, {size(made.database.plain_bytes)}"),
         ("position", made.position["gtid"] or made.position["file"] or "no binary log"),
         ("files", f"{made.files['count']} files, {size(made.files['bytes'])}"),
         ("packs", f"{len(made.packs)}, {size(shared)}, generation {made.generation['id'][:8]}"
                   f" set {made.generation['number']}"),
-        ("attachments", f"{made.attachments['rows']} rows, {size(made.attachments['bytes'])}"),
-        ("previous", made.previous["id"] if made.previous else "none"),
-        ("recipients", ", ".join(made.recipients)),
-        ("tool", made.tool),
+        ("attachments", f"{made.attachments['rows']} rows, {size(made.attachments['bytes'])}"
+                        + (f", {misses} WITHOUT THEIR FILE" if misses else "")),
     ]  # fmt: skip

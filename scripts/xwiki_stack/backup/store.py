@@ -7,14 +7,16 @@ to do. The SDK's own retries are off, so that what happens is what stands here.
 
 import contextlib
 import hashlib
+import math
 import mmap
 import os
 import queue
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
@@ -52,6 +54,9 @@ SMALL = 4 * MIB
 BLOCK = MIB
 """Bytes that are read at a time."""
 
+SKEW = timedelta(minutes=5)
+"""A difference of clocks that is refused; signatures of S3 fail from 15 min on."""
+
 LISTED = 1000
 """Keys that one page of a listing, or one call that deletes, can hold."""
 
@@ -84,18 +89,23 @@ HELD = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a call is tried: attempts, and seconds for connecting and for silence."""
+    """How long a call is tried: attempts, and seconds for connecting and for silence.
+
+    within: seconds after which no other attempt begins.
+    """
 
     attempts: int
     connect: float
     silence: float
+    within: float = math.inf
 
 
 STEADY = Patience(attempts=8, connect=10, silence=60)
 """Outlives a store that is away for 20 s: waits of 0.5, 1, 2, 4, 8, 16, 20 s between attempts."""
 
-HASTY = Patience(attempts=2, connect=4, silence=8)
-"""For looking before the work begins: an answer within 30 s whatever the store does."""
+HASTY = Patience(attempts=5, connect=4, silence=8, within=16)
+"""For looking before the work begins: an answer within 30 s whatever the store does. A refusal is
+borne for 7 s: the rules that let a new pod out may land after it has begun."""
 
 
 class Absent(StoreError):  # noqa: N818 - it reads as what happened
@@ -149,6 +159,18 @@ class Store:
             return parsedate_to_datetime(date).astimezone(UTC)
         except ValueError as error:
             raise StoreError(f"its answers carry no date ({date!r})", where=self.key("")) from error
+
+    def agreed_now(self) -> datetime:
+        """The store's own time, if this machine's clock says about the same. Raises StoreError."""
+        now = self.now()
+        skew = abs(datetime.now(UTC) - now)
+        if skew > SKEW:
+            raise StoreError(
+                f"this machine's clock is {int(skew.total_seconds() // 60)} min off the store's",
+                where=self.key(""),
+                next="find out which one is wrong and set it; signatures of S3 fail from 15 min on",
+            )
+        return now
 
     def put(self, name: str, content: bytes, *, absent: bool = False, etag: str = "") -> str:
         """Store a small object; give its etag.
@@ -236,16 +258,35 @@ class Store:
                 self._wait(failures)
 
     def delete(self, names: list[str]) -> None:
-        """Delete objects, at most 1000 a call. Raises StoreError that names the first left."""
+        """Delete objects, at most 1000 a call, all that can be.
+
+        Raises StoreError that counts what is left, and says of the first until when it is locked.
+        """
+        left: list[Any] = []
         for start in range(0, len(names), LISTED):
             page = [{"Key": self._full(name)} for name in names[start : start + LISTED]]
             said = self._call("delete_objects", "", Delete={"Objects": page, "Quiet": True})
-            for left in said.get("Errors", ()):
-                raise StoreError(
-                    f"cannot be deleted: {left.get('Code')} {left.get('Message', '')}".strip(),
-                    where=f"s3://{self._bucket.bucket}/{left.get('Key')}",
-                    next="the prune identity needs the right to delete; an object lock must end",
-                )
+            left += said.get("Errors", ())
+        if not left:
+            return
+        key = str(left[0].get("Key"))
+        words = f"{left[0].get('Code')} {left[0].get('Message', '')}".strip()
+        until = self._locked_until(key)
+        raise StoreError(
+            (f"is locked until {until:%Y-%m-%d %H:%M} UTC" if until else "cannot be deleted")
+            + f": {words}; {len(left)} of {len(names)} objects stay",
+            where=f"s3://{self._bucket.bucket}/{key}",
+            next="a later prune takes them"
+            if until
+            else "the prune identity needs s3:DeleteObject; a legal hold must be lifted",
+        )
+
+    def _locked_until(self, key: str) -> datetime | None:
+        """When the object lock of a key ends, as far as the store tells this identity."""
+        with contextlib.suppress(ClientError, BotoCoreError):
+            said = self._client.get_object_retention(Bucket=self._bucket.bucket, Key=key)
+            return said["Retention"]["RetainUntilDate"].astimezone(UTC)
+        return None
 
     def uploads(self) -> Iterator[tuple[str, str, datetime]]:
         """Multipart uploads that were begun and not ended: name, upload id, when begun."""
@@ -332,11 +373,13 @@ class Store:
         )
 
     def _patiently(self, operation: str, name: str, call: Callable[[], Any]) -> Any:
+        until = time.monotonic() + self._patience.within
         for attempt in range(1, self._patience.attempts + 1):
             try:
                 return call()
             except (ClientError, BotoCoreError, OSError) as said:
-                if attempt == self._patience.attempts or not _may_pass(said):
+                last = attempt == self._patience.attempts or time.monotonic() > until
+                if last or not _may_pass(said):
                     raise self._error(operation, name, said) from said
             self._wait(attempt)
         raise AssertionError("the last attempt returns or raises")
@@ -356,7 +399,7 @@ class Store:
         return {"ServerSideEncryption": self._bucket.encryption, **key}
 
     def _error(self, operation: str, name: str, said: Exception) -> StoreError:
-        where, verb = self.key(name), operation.replace("_", " ")
+        where, verb = self.key(name), operation.removesuffix("_v2").replace("_", " ")
         if not isinstance(said, ClientError):
             words = " ".join(str(said).split())
             endpoint = self._bucket.endpoint or "AWS"
@@ -368,10 +411,14 @@ class Store:
         code = str(said.response.get("Error", {}).get("Code", ""))
         words = " ".join(str(said.response.get("Error", {}).get("Message", "")).split())
         kind = Absent if code in ABSENT else Held if code in HELD else StoreError
+        # With versions nothing is in the way of a newer one, or of a mark that it is deleted.
+        locked = "object lock" in words.lower()
         return kind(
             f"{verb} was refused: {code}" + (f" ({words})" if words and words != code else ""),
             where=where,
-            next=HOPELESS.get(code, ""),
+            next="turn on the bucket's versions: locks without them do not let us overwrite"
+            if locked
+            else HOPELESS.get(code, "run again; if it stays so, see the store's log"),
         )
 
 
@@ -587,7 +634,17 @@ def probe(store: Store) -> None:
             next="update the store, or use one that knows them",
         )
     with _right("conditional put", "s3:PutObject with If-Match"):
-        quick.put(name, b"xwiki-stack may write here\n", etag=etag)
+        _overwrite(quick, name, etag)
+
+
+def _overwrite(store: Store, name: str, etag: str) -> None:
+    """Write in the place of a known version; another run that probes right now may come between."""
+    for _ in range(9):
+        with contextlib.suppress(Held):
+            store.put(name, b"xwiki-stack may write here\n", etag=etag)
+            return
+        etag = store.head(name).etag
+    store.put(name, b"xwiki-stack may write here\n", etag=etag)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,9 @@ Compressed first, since encrypted bytes do not compress. age's chunks are authen
 stream that was cut does not open (its last chunk is marked).
 """
 
+import contextlib
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, cast
@@ -19,6 +22,9 @@ from xwiki_stack.errors import DamagedError, IntentError
 
 LEVEL = 3
 """Of zstd: one core compresses dumps about as fast as mysqldump writes them."""
+
+AHEAD = 8
+"""Blocks of at most 128 KiB that are opened before somebody takes them."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,61 @@ def read(
         raise DamagedError("does not decompress", where=where) from error
     source.drain()
     return Facts(sink.plain.size, sink.plain.sha256, source.size, source.hashed.sha256)
+
+
+@contextlib.contextmanager
+def pulled(store: Store, name: str, identities: Sequence[Any]) -> Iterator["Opened"]:
+    """A stored stream to be iterated, where a library pulls its input; otherwise as `read`.
+
+    A thread opens it meanwhile, a few blocks ahead; it ends with the block.
+    """
+    opened = Opened(lambda take: read(store, name, identities, take))
+    try:
+        yield opened
+    finally:
+        opened.stop()
+
+
+class Opened:
+    """Plain bytes on their way. `facts` are there once all were taken."""
+
+    def __init__(self, work: Callable[[Callable[[bytes], object]], Facts]) -> None:
+        self.facts: Facts | None = None
+        self._failure: BaseException | None = None
+        self._ready: queue.Queue[bytes | None] = queue.Queue(AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._thread.start()
+        while (block := self._ready.get()) is not None:
+            yield block
+        if self._failure:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Nobody takes more."""
+        self._stopped.set()
+        if self._thread.ident:
+            self._thread.join()
+
+    def _run(self, work: Callable[[Callable[[bytes], object]], Facts]) -> None:
+        try:
+            self.facts = work(lambda block: self._put(bytes(block)))
+        except BaseException as error:
+            self._failure = error
+        with contextlib.suppress(_StoppedError):
+            self._put(None)
+
+    def _put(self, block: bytes | None) -> None:
+        while not self._stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                return self._ready.put(block, timeout=0.2)
+        raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """Nobody takes what was opened."""
 
 
 class _Reader:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from xwiki_stack.backup import attachments, dump, evidence, files, manifest, stream
-from xwiki_stack.backup.manifest import Found, Pack, Site
+from xwiki_stack.backup import attachments, dump, evidence, files, manifest, stream, xar
+from xwiki_stack.backup.manifest import Found, Manifest, Pack, Site, Xar
 from xwiki_stack.backup.store import Absent, Store
 from xwiki_stack.errors import DamagedError
 
@@ -28,14 +28,16 @@ class Seen:
     packs: dict[str, tuple[int, str]]
 
 
-def intact(store: Store, found: Found[Site], others: Sequence[Found[Site]], seen: Seen) -> int:
+def intact(
+    store: Store, found: Found[Manifest], others: Sequence[Found[Manifest]], seen: Seen
+) -> int:
     """Prove that a set's stored bytes are those of its manifest; give the bytes read.
 
-    others: all listed sets, for the chain. Raises DamagedError.
+    others: all listed sets of its kind, for the chain. Raises DamagedError.
     """
     for name, words in manifest.chain_breaks([*others]):
         if name == found.manifest.id or _before(others, name) == found.manifest.id:
-            raise DamagedError(words, where=store.key(manifest.key_of(manifest.SITE, name)))
+            raise DamagedError(words, where=store.key(manifest.key_of(found.manifest.kind, name)))
     total = 0
     for item in found.manifest.objects:
         if seen.packs.get(item.key) == (item.bytes, item.sha256):
@@ -59,11 +61,20 @@ def opened(store: Store, made: Site, identities: Sequence[Any], *, database: boo
     return total
 
 
+def open_set(store: Store, made: Manifest, identities: Sequence[Any]) -> int:
+    """`opened` for a set of any kind."""
+    if isinstance(made, Xar):
+        return xar.opened(store, made, identities)
+    if isinstance(made, Site):
+        return opened(store, made, identities)
+    raise NotImplementedError(made.kind)
+
+
 @dataclass(frozen=True)
 class Proof:
     """The end of one proof: `error` is None where it held. Seconds and bytes read."""
 
-    found: Found[Site]
+    found: Found[Manifest]
     kind: str
     error: DamagedError | None
     seconds: float
@@ -81,10 +92,11 @@ def record(proof: Proof, at: str) -> evidence.Record:
         seconds=int(proof.seconds),
         bytes=proof.bytes,
         words=str(proof.error) if proof.error else "proven",
+        sets=proof.found.manifest.kind,
     )
 
 
-def prove(found: Found[Site], kind: str, work: Callable[[], int]) -> Proof:
+def prove(found: Found[Manifest], kind: str, work: Callable[[], int]) -> Proof:
     """Run a proof to its end, whichever it is."""
     began = time.monotonic()
     try:
@@ -96,24 +108,32 @@ def prove(found: Found[Site], kind: str, work: Callable[[], int]) -> Proof:
 
 def proofs(
     store: Store,
-    sets: Sequence[Found[Site]],
-    chosen: Sequence[Found[Site]],
+    sets: Sequence[Found[Manifest]],
+    chosen: Sequence[Found[Manifest]],
     identities: Sequence[Any],
 ) -> Iterator[Proof]:
     """Prove each chosen set intact, and opened where identities are given.
 
-    sets: all listed ones, for the chain. A set that is not intact is not opened.
+    sets: all listed ones of that kind, for the chain. A set that is not intact is not opened.
     """
     seen = Seen({})
     for found in chosen:
         proof = prove(found, evidence.INTACT, partial(intact, store, found, sets, seen))
         yield proof
         if identities and not proof.error:
-            work = partial(opened, store, found.manifest, identities)
+            work = partial(open_set, store, found.manifest, identities)
             yield prove(found, evidence.OPENED, work)
 
 
-def _before(sets: Sequence[Found[Site]], name: str) -> str:
+def _missing(store: Store, key: str) -> DamagedError:
+    return DamagedError(
+        "is missing",
+        where=store.key(key),
+        next="restore an older set (`xwiki-stack backup list`), or bring its version back",
+    )
+
+
+def _before(sets: Sequence[Found[Manifest]], name: str) -> str:
     for item in sets:
         if item.manifest.id == name and item.manifest.previous:
             return item.manifest.previous["id"]
@@ -127,7 +147,7 @@ def _stored(store: Store, item: Pack) -> int:
             digest.update(block)
             total += len(block)
     except Absent as error:
-        raise DamagedError("is missing", where=store.key(item.key)) from error
+        raise _missing(store, item.key) from error
     if total != item.bytes or digest.hexdigest() != item.sha256:
         raise DamagedError(
             f"is not what was stored: {total} bytes of {item.bytes}, or other ones",
@@ -159,7 +179,7 @@ def _files(store: Store, made: Site, identities: Sequence[Any]) -> int:
         try:
             total += files.extract(store, packed, entries, identities, lambda _entry: files.Sink())
         except Absent as error:
-            raise DamagedError("is missing", where=store.key(packed.pack.key)) from error
+            raise _missing(store, packed.pack.key) from error
     return total
 
 
@@ -168,7 +188,7 @@ def index_of(store: Store, made: Site, identities: Sequence[Any]) -> files.Index
     try:
         index = files.read_index(store, made.index, identities)
     except Absent as error:
-        raise DamagedError("is missing", where=store.key(made.index.key)) from error
+        raise _missing(store, made.index.key) from error
     packs = sorted((p.pack for p in index.packs), key=lambda pack: pack.key)
     if packs != made.packs:
         raise DamagedError("names other packs than the manifest", where=store.key(made.index.key))
@@ -183,7 +203,7 @@ def _present(store: Store, key: str, identities: Sequence[Any], take: Callable[[
     try:
         return stream.read(store, key, identities, take)
     except Absent as error:
-        raise DamagedError("is missing", where=store.key(key)) from error
+        raise _missing(store, key) from error
 
 
 class _Forgets(attachments.Attachments):

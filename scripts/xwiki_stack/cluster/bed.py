@@ -55,23 +55,24 @@ class Config:
             )
 
 
-def system_packages(name: str = "") -> list[str]:
+def system_packages(name: str = "", *, peers: bool = False) -> list[str]:
     """Debian packages that a cluster's bed needs and the machine lacks; the caller asks first.
 
-    None where an engine answers and images can be pulled.
+    None where an engine answers and images can be pulled. peers: also what benches compare with.
     Raises MachineError where this machine cannot have that bed, or cannot install them.
     """
     choice = _possible(name)
     needs_engine = engine.wanted_packages()
-    missing = machine.missing_packages(engine=needs_engine, bed=choice.bed is Bed.OFFLINE)
+    offline = choice.bed is Bed.OFFLINE
+    missing = machine.missing_packages(engine=needs_engine, bed=offline, peers=peers)
     if missing:
         machine.installer(missing)
     return missing
 
 
-def install_packages(log: Log, name: str = "") -> str:
+def install_packages(log: Log, name: str = "", *, peers: bool = False) -> str:
     """Install `system_packages()`; a step's work."""
-    packages = system_packages(name)
+    packages = system_packages(name, peers=peers)
     machine.install(packages, log)
     return " ".join(packages) or "nothing to do"
 

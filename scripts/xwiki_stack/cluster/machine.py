@@ -18,6 +18,15 @@ BED_PACKAGES = {
     "mvn": "maven",
     "update-ca-certificates": "ca-certificates",
 }
+# What backups are measured against.
+PEER_PACKAGES = {
+    "aws": "awscli",
+    "curl": "curl",
+    "mydumper": "mydumper",
+    "rclone": "rclone",
+    "restic": "restic",
+    "zstd": "zstd",
+}
 
 SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -46,9 +55,10 @@ def has(program: str) -> bool:
     return any(os.access(Path(folder) / program, os.X_OK) for folder in SBIN)
 
 
-def missing_packages(*, engine: bool, bed: bool) -> list[str]:
-    """Debian packages to install for our own engine and for the offline bed, sorted."""
+def missing_packages(*, engine: bool, bed: bool, peers: bool = False) -> list[str]:
+    """Debian packages to install for our own engine, the offline bed, peers of a bench; sorted."""
     wanted = (ENGINE_PACKAGES if engine else {}) | (BED_PACKAGES if bed else {})
+    wanted |= PEER_PACKAGES if peers else {}
     return sorted(package for program, package in wanted.items() if not has(program))
 
 

@@ -22,7 +22,9 @@ class Tools:
     kind: Path
     helm3: Path
     versitygw: Path
-    """These two are only there when tests asked for them."""
+    rclone: Path
+    promtool: Path
+    """These three are only there when tests asked for them."""
 
     @property
     def folder(self) -> Path:
@@ -40,6 +42,8 @@ def tools() -> Tools:
         kind=folder / "kind",
         helm3=_home(every["helm3"]) / "helm",
         versitygw=_home(every["versitygw"]) / "versitygw",
+        rclone=_home(every["rclone"]) / "rclone",
+        promtool=_home(every["promtool"]) / "promtool",
     )
 
 

@@ -55,6 +55,8 @@ public final class RestServlet extends HttpServlet {
             call.xml(200, "xwiki", Xml.element("version", Wiki.VERSION));
         } else if (path.get(1).equals("jobs") || path.get(1).equals("jobstatus")) {
             RestJobs.answer(call);
+        } else if (path.size() == 2 && path.get(1).equals("wikis")) {
+            RestWiki.list(call);
         } else if (path.size() > 2 && path.get(1).equals("wikis") && path.get(2).equals("xwiki")) {
             if (path.size() == 3) {
                 RestWiki.answer(call);

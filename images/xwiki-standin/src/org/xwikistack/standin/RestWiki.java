@@ -1,6 +1,6 @@
 package org.xwikistack.standin;
 
-/** /rest/wikis/xwiki: the wiki itself, the import of a XAR into it, and its spaces. */
+/** /rest/wikis: the one wiki that there is. /rest/wikis/xwiki: itself, the import of a XAR into it, its spaces. */
 final class RestWiki {
     private RestWiki() {
     }
@@ -15,7 +15,11 @@ final class RestWiki {
             call.error(405);
             return;
         }
-        call.xml(200, "wiki", Xml.element("id", "xwiki") + Xml.element("name", "xwiki"));
+        call.xml(200, "wiki", described());
+    }
+
+    static void list(RestCall call) throws Exception {
+        call.xml(200, "wikis", "<wiki>" + described() + "</wiki>");
     }
 
     static void spaces(RestCall call) throws Exception {
@@ -25,5 +29,9 @@ final class RestWiki {
                 .append(Xml.element("name", space)).append("</space>");
         }
         call.xml(200, "spaces", list.toString());
+    }
+
+    private static String described() {
+        return Xml.element("id", "xwiki") + Xml.element("name", "xwiki");
     }
 }
