@@ -1,0 +1,517 @@
+"""Flux keeps a cluster as Git says: the real controllers reconcile this checkout's own tree.
+
+On a cluster of its own, since the tree has Secrets, quotas and, with Longhorn, a default class.
+The cluster's facts differ from the committed ones so that the wiki can run here (local-path, no
+door, no metrics); everything that follows from them is generated as `make generate` does.
+"""
+
+import base64
+import dataclasses
+import io
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+import requests
+import yaml
+
+from tests import clusters, crds
+from tests.e2e import flux as bench
+from tests.e2e import hollow, test_flux_admission
+from tests.e2e.conftest import LIGHT, Bed, settled
+from tests.e2e.flux import Flux, Repository, condition
+from tests.e2e.inside import Inside
+from tests.e2e.patience import eventually
+from tests.e2e.test_changes import changed
+from xwiki_stack import (
+    cluster,
+    credentials,
+    generate,
+    gitops,
+    proc,
+    release,
+    render,
+    repo,
+    steps,
+    suite,
+)
+from xwiki_stack.intent import Cluster, Environment
+from xwiki_stack.kube import Kube, Manifest
+
+NAME = f"{suite.CLUSTER}-flux"
+APP = f"{gitops.SOURCE}-staging"
+"""The Kustomization and the HelmRelease of the wiki."""
+
+VALUES = "values/generated/staging/xwiki-stack.yaml"
+SEALED = f"flux/apps/{gitops.SOURCE}/staging"
+START = 240.0
+"""Seconds for a first start of database and wiki on two busy cores."""
+
+
+def facts() -> tuple[Cluster, Environment]:
+    """A cluster that this machine can be, and staging on it."""
+    found, carried = clusters.of("bare")
+    (staging,) = [env for env in carried if env.name == "staging"]
+    return found, dataclasses.replace(staging, flavor="none")
+
+
+def tree(repository: Repository, *environments: Environment) -> dict[str, str | None]:
+    """What `make generate` writes for the cluster with these environments; None: what it removes.
+
+    The values of a wiki name this bed's images, where it has its own, and ask for less.
+    """
+    found, _staging = facts()
+    top = repository.folder
+    made: dict[str, str | None] = {**gitops.files(found, environments, top / "flux")}
+    for env in environments:
+        values = yaml.safe_load(generate.text_of(env, found))
+        for own in (cluster.image_values(NAME) or {}, LIGHT):
+            values = merged(values, own)
+        made[f"values/generated/{env.name}/xwiki-stack.yaml"] = yaml.safe_dump(values)
+    every = [*(top / "flux").rglob("*.yaml"), *(top / "values" / "generated").rglob("*.yaml")]
+    stale = [path for path in every if path.read_text().startswith(generate.MARK)]
+    return {str(path.relative_to(top)): None for path in stale} | made
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as Helm merges them: maps by key, all else replaced."""
+    found = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = merged(found[key], value) if both else value
+    return found
+
+
+@pytest.fixture(scope="module")
+def flux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flux]:
+    """A cluster with Flux, and a repository of this checkout that it does not know yet."""
+    folder = tmp_path_factory.mktemp("flux")
+    cluster.delete(NAME)  # what a killed run left
+    try:
+        steps.execute(cluster.prepare(cluster.Config(name=NAME)), print)
+        kubeconfig = cluster.kubeconfig(NAME)
+        bed = Bed(NAME, kubeconfig, Kube(kubeconfig))
+        with bench.running(bed, Repository.of_checkout(folder / "tree"), folder) as found:
+            yield found
+    finally:
+        cluster.delete(NAME)
+
+
+@dataclasses.dataclass(frozen=True)
+class App:
+    """The wiki that Flux brought: its namespace, and what its Secrets were before sealing."""
+
+    flux: Flux
+    namespace: str
+    secrets: dict[str, dict[str, str]]
+
+    @property
+    def bed(self) -> Bed:
+        """Its cluster."""
+        return self.flux.bed
+
+    @property
+    def inside(self) -> Inside:
+        """The wiki itself."""
+        return Inside(self.bed, self.namespace)
+
+    @property
+    def uids(self) -> dict[str, str]:
+        """As Bed.uids."""
+        return self.bed.uids(self.namespace)
+
+    def arrived(self, revision: str) -> bool:
+        """All of a commit is applied, rolled out and ready. AssertionError else."""
+        for name in (gitops.SOURCE, gitops.BASE, APP):
+            self.flux.applied(name, revision)
+        self.flux.released(APP, revision)
+        return settled(self.bed, self.namespace)
+
+    def values(self) -> dict[str, Any]:
+        """The wiki's values in the repository."""
+        found: dict[str, Any] = yaml.safe_load(self.flux.repository.read(VALUES))
+        return found
+
+    def status(self) -> str:
+        """What `xwiki-stack status` says of it."""
+        words = ["status", "--env", "staging", "--kubeconfig", str(self.bed.kubeconfig)]
+        return self.bed.cli(*words).stdout
+
+
+def sealed(item: Manifest, recipient: str, folder: Path) -> str:
+    """A Secret as SOPS seals it for an age key."""
+    plain = folder / "plain.yaml"
+    plain.write_text(yaml.safe_dump(item))
+    only = ["--encrypted-regex", "^(data|stringData)$"]
+    return proc.run([cluster.tools().sops, "encrypt", "--age", recipient, *only, plain]).out
+
+
+@pytest.fixture(scope="module")
+def app(flux: Flux, tmp_path_factory: pytest.TempPathFactory) -> App:
+    """The wiki of staging, brought by what flux/README.md tells to apply and nothing else."""
+    _found, staging = facts()
+    key = pyrage.x25519.Identity.generate()
+    plain: dict[str, dict[str, str]] = {}
+    for component, lengths in credentials.KEYS.items():
+        data = {name: credentials.random(length) for name, length in lengths.items()}
+        name = f"{render.RELEASE}-{component}"
+        encoded = {key: credentials.encode(value) for key, value in data.items()}
+        item = credentials.manifest(name, staging.namespace, encoded)
+        text = sealed(item, str(key.to_public()), tmp_path_factory.mktemp("plain"))
+        flux.repository.write({f"{SEALED}/{component}.sops.yaml": text})
+        plain[name] = data
+    # The one Secret that nobody can seal.
+    opener = {"age.agekey": credentials.encode(str(key))}
+    flux.bed.kube.apply(credentials.manifest("sops-age", gitops.HOME, opener))
+    flux.repository.write(tree(flux.repository, staging))
+    revision = flux.repository.commit("a wiki")
+    for entry in bench.entry(f"{flux.git.url}/{gitops.SOURCE}.git"):
+        flux.bed.kube.apply(entry)
+    made = App(flux, staging.namespace, plain)
+    eventually(lambda: made.arrived(revision), seconds=START)
+    return made
+
+
+def chart_of(flux: Flux, name: str) -> tuple[Manifest, dict[str, bytes]]:
+    """A HelmChart's artifact as its status names it, and the files in it."""
+    artifact = flux.ready("HelmChart", name)["status"]["artifact"]
+    packed = requests.get(artifact["url"], timeout=10).content
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        return artifact, {
+            member.name: archive.extractfile(member).read()  # type: ignore[union-attr]
+            for member in archive.getmembers()
+            if member.isfile()
+        }
+
+
+def helm_chart(name: str, **spec: Any) -> Manifest:
+    """A HelmChart of the repository's root."""
+    return {
+        "apiVersion": "source.toolkit.fluxcd.io/v1",
+        "kind": "HelmChart",
+        "metadata": {"name": name, "namespace": gitops.HOME},
+        "spec": {
+            "chart": "./",
+            "interval": "1h",
+            "sourceRef": {"kind": "GitRepository", "name": gitops.SOURCE},
+            **spec,
+        },
+    }
+
+
+def test_what_flux_installs_is_what_helm_renders_of_the_same_files(app: App) -> None:
+    """The chart from Git with its values file; only the version differs, which names the commit."""
+    record = release.recorded(app.bed.kube, app.namespace, render.RELEASE)
+    assert record
+    assert record.state == "deployed"
+    version = app.flux.object("HelmRelease", APP)["status"]["history"][0]["chartVersion"]
+    assert len(record.objects) > 10
+    values = [app.flux.repository.folder / VALUES]
+    wanted = render.helm_template(values=values, namespace=app.namespace)
+
+    def lines(objects: list[Manifest]) -> list[str]:
+        text = yaml.safe_dump(
+            sorted(objects, key=lambda item: (item["kind"], item["metadata"]["name"]))
+        )
+        return text.replace(version.replace("+", "_"), bench.chart_version()).splitlines()
+
+    assert lines(record.objects) == lines(wanted)
+    assert app.inside.write("FromGit") == "201"
+    assert app.status().startswith(f"{app.namespace}/{render.RELEASE}: healthy")
+
+
+def test_sealed_secrets_are_opened_in_the_cluster_and_nowhere_else(app: App) -> None:
+    for name, data in app.secrets.items():
+        found = app.bed.kube.get("Secret", name, app.namespace)
+        assert found
+        assert {key: base64.b64decode(found["data"][key]).decode() for key in data} == data
+        assert "sops" not in found
+    folder = app.flux.repository.folder
+    texts = [path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file()]
+    secret = [value for data in app.secrets.values() for value in data.values()]
+    secret += [credentials.encode(value) for value in secret]
+    assert len(texts) > 100
+    assert not [value for value in secret for text in texts if value in text]
+
+
+def test_with_strategy_revision_every_commit_is_a_version_and_with_the_other_none(
+    app: App,
+) -> None:
+    """The contract with source-controller that the tree relies on."""
+    flux = app.flux
+    for name, strategy in (("by-commit", "Revision"), ("by-number", "ChartVersion")):
+        app.bed.kube.apply(helm_chart(name, reconcileStrategy=strategy))
+    number, _files = eventually(lambda: chart_of(flux, "by-number"))
+    assert number["revision"] == bench.chart_version()
+    values = f"{flux.repository.read('values.yaml')}# A line more.\n"
+    revision = flux.push({"values.yaml": values}, "a comment")
+
+    def seen() -> bool:
+        found = flux.ready("HelmChart", "by-number")
+        source = found["status"]["observedSourceArtifactRevision"]
+        assert source == f"{bench.BRANCH}@sha1:{revision}"
+        artifact, _files = chart_of(flux, "by-commit")
+        assert artifact["revision"] == f"{bench.chart_version()}+{revision[:12]}"
+        return True
+
+    eventually(seen)
+    assert chart_of(flux, "by-number")[0]["digest"] == number["digest"], "a commit was a version"
+    eventually(lambda: app.arrived(revision), seconds=START)
+
+
+def test_values_files_become_the_charts_values_in_their_order(app: App) -> None:
+    """They may lie where .helmignore hides them from the chart; one that is missing is said."""
+    flux, read = app.flux, app.flux.repository.read
+    both = ["values.yaml", VALUES]
+    app.bed.kube.apply(helm_chart("both", reconcileStrategy="Revision", valuesFiles=both))
+    app.bed.kube.apply(helm_chart("turned", reconcileStrategy="Revision", valuesFiles=both[::-1]))
+    app.bed.kube.apply(helm_chart("lost", reconcileStrategy="Revision", valuesFiles=["gone.yaml"]))
+    artifact, files = eventually(lambda: chart_of(flux, "both"))
+    root = render.RELEASE
+    own, over = (yaml.safe_load(read(path)) for path in both)
+    assert yaml.safe_load(files[f"{root}/values.yaml"]) == merged(own, over) != own
+    turned = chart_of(flux, "turned")[1]
+    assert yaml.safe_load(turned[f"{root}/values.yaml"]) == merged(over, own) != merged(own, over)
+    assert f"{root}/{VALUES}" not in files
+    assert f"{root}/charts/mysql/Chart.yaml" in files
+    assert yaml.safe_load(files[f"{root}/Chart.yaml"])["version"] == artifact["revision"]
+
+    def said() -> bool:
+        found = condition(flux.object("HelmChart", "lost"))
+        assert found["status"] == "False"
+        return "gone.yaml" in found["message"]
+
+    eventually(said)
+
+
+def test_a_commit_that_changes_a_value_rolls_what_reads_it_and_nothing_else(app: App) -> None:
+    before = app.uids
+    java = {"xwiki": {"java": {"maxGCPauseMillis": 150}}}
+    values = merged(app.values(), java)
+    assert values != app.values()
+    revision = app.flux.push({VALUES: yaml.safe_dump(values)}, "a value")
+    eventually(lambda: app.arrived(revision), seconds=START)
+    assert changed(before, app.uids) == {"xwiki"}
+    assert eventually(lambda: app.inside.write("AfterAValue") in ("201", "202"))
+
+
+def test_a_commit_to_a_page_is_a_new_revision_that_restarts_nothing(app: App) -> None:
+    before = app.uids
+    number = app.bed.release(app.namespace).revision()
+    page = f"{app.flux.repository.read('README.md')}\nA line more.\n"
+    revision = app.flux.push({"README.md": page}, "docs")
+    eventually(lambda: app.arrived(revision), seconds=START)
+    assert app.bed.release(app.namespace).revision() == number + 1, "Flux did not see the commit"
+    assert changed(before, app.uids) == set()
+
+
+def test_what_somebody_changed_or_deleted_by_hand_is_put_right(app: App) -> None:
+    """The looks asked for here come every hour; a quota is kustomize's, the rest Helm's."""
+    before, kube = app.uids, app.bed.kube
+    service = kube.get("Service", "xwiki-stack-xwiki", app.namespace)
+    assert service
+    port = service["spec"]["ports"][0]
+    patch = {"spec": {"ports": [{**port, "port": 8099}]}}
+    kube.patch("Service", "xwiki-stack-xwiki", app.namespace, patch)
+    account = "serviceaccount/xwiki-stack-xwiki"
+    app.bed.kubectl("-n", app.namespace, "delete", account)
+    quota = ["-n", app.namespace, "get", "resourcequota", "bounds", "-o", "jsonpath={.spec.hard}"]
+    bounds = app.bed.kubectl(*quota).out
+    wider = '{"spec": {"hard": {"services.nodeports": "9"}}}'
+    app.bed.kubectl("-n", app.namespace, "patch", "resourcequota", "bounds", "-p", wider)
+    assert app.bed.kubectl(*quota).out != bounds
+    app.flux.ask("HelmRelease", APP)
+    app.flux.ask("Kustomization", gitops.BASE)
+
+    def right() -> bool:
+        found = kube.get("Service", "xwiki-stack-xwiki", app.namespace)
+        assert found
+        assert found["spec"]["ports"] == service["spec"]["ports"]
+        app.bed.kubectl("-n", app.namespace, "get", account)
+        assert app.bed.kubectl(*quota).out == bounds
+        return True
+
+    eventually(right)
+    eventually(lambda: bool(app.flux.ready("HelmRelease", APP)))
+    assert changed(before, app.uids) == set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken:
+    """A commit that cannot be applied: what it changes, and who says so in which words."""
+
+    path: str
+    change: dict[str, Any]
+    kind: str
+    words: str
+
+
+BROKEN = {
+    "a file that is not there": Broken(
+        f"{SEALED}/kustomization.yaml", {"resources": ["gone.yaml"]}, "Kustomization", "gone.yaml"
+    ),
+    "values that contradict each other": Broken(
+        VALUES,
+        {"xwiki": {"database": {"user": "somebody"}}},
+        "HelmRelease",
+        'xwiki.database.user is "somebody" but mysql.database.user is "xwiki"; make them equal',
+    ),
+    "a value that the chart does not know": Broken(
+        VALUES, {"xwiki": {"jaba": {}}}, "HelmRelease", "jaba"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_commit_leaves_what_runs_alone_and_is_explained(app: App, what: str) -> None:
+    commit = BROKEN[what]
+    path, kind, words = commit.path, commit.kind, commit.words
+    before, right = app.uids, app.flux.repository.read(path)
+    installed = app.flux.object("HelmRelease", APP)["status"]["history"][0]["chartVersion"]
+    broken = yaml.safe_dump(merged(yaml.safe_load(right), commit.change))
+    app.flux.push({path: broken}, what)
+
+    def refused() -> bool:
+        found = condition(app.flux.object(kind, APP))
+        assert found["status"] == "False", found
+        return words in found["message"]
+
+    eventually(refused)
+    said = app.status()
+    assert f"wrong: {kind} {APP}: is not " in said
+    assert words in said
+    assert "correct it in Git" in said
+    assert changed(before, app.uids) == set()
+    assert app.inside.status("WebHome") in ("200", "404"), "the wiki does not answer"
+    revision = app.flux.push({path: right}, "back")
+    eventually(lambda: app.arrived(revision), seconds=START)
+    assert changed(before, app.uids) == set()
+    assert app.status().startswith(f"{app.namespace}/{render.RELEASE}: healthy")
+    now = app.flux.object("HelmRelease", APP)["status"]["history"][0]["chartVersion"]
+    assert now != installed
+
+
+def test_a_wiki_that_leaves_the_tree_leaves_its_volumes_and_comes_back_on_them(app: App) -> None:
+    _found, staging = facts()
+    assert app.inside.write("Kept") in ("201", "202")
+    volumes = claims(app)
+    assert len(volumes) == 2
+    repository = app.flux.repository
+    closed = {
+        path: repository.read(path)
+        for path in (f"{SEALED}/mysql.sops.yaml", f"{SEALED}/xwiki.sops.yaml")
+    }
+    revision = app.flux.push({**dict.fromkeys(closed), **tree(repository)}, "no wiki")
+
+    def gone() -> bool:
+        app.flux.applied(gitops.SOURCE, revision)
+        assert not app.bed.kube.get("HelmRelease", APP, gitops.HOME)
+        return not app.bed.pods(app.namespace, "xwiki", "mysql")
+
+    eventually(gone, seconds=120)
+    assert not app.bed.kube.get("Secret", "xwiki-stack-mysql", app.namespace)
+    assert claims(app) == volumes, "the namespace and its claims are not Flux's to take"
+    repository.write(dict(closed))
+    revision = app.flux.push({**tree(repository, staging), **closed}, "the wiki again")
+    eventually(lambda: app.arrived(revision), seconds=START)
+    assert claims(app) == volumes
+    eventually(lambda: app.inside.status("Kept") == "200")
+
+
+def claims(app: App) -> dict[str, str]:
+    """The volume that each claim is bound to."""
+    return {
+        item["metadata"]["name"]: item["spec"]["volumeName"]
+        for item in app.bed.kube.every("PersistentVolumeClaim", app.namespace)
+        if item["status"]["phase"] == "Bound"
+    }
+
+
+def without_wiki(flux: Flux) -> None:
+    """The wiki that other tests brought is gone, with its namespace and volumes."""
+    if not flux.bed.kube.get("GitRepository", gitops.SOURCE, gitops.HOME):
+        return
+    repository = flux.repository
+    closed = (repository.folder / "flux").rglob("*.sops.yaml")
+    names = [str(path.relative_to(repository.folder)) for path in closed]
+    revision = flux.push({**dict.fromkeys(names), **tree(repository)}, "no wiki")
+    eventually(lambda: flux.applied(gitops.BASE, revision))
+    eventually(lambda: flux.bed.kube.get("HelmRelease", APP, gitops.HOME) is None)
+    flux.bed.kubectl("delete", "namespace", facts()[1].namespace)
+
+
+@crds.here
+def test_the_committed_tree_is_applied_in_its_order_on_hollow_charts(flux: Flux) -> None:
+    """All of flux/clusters/main as it is, but for the addresses of charts that cannot be pulled.
+
+    So sources, releases, values, waits and admission are real; the charts' own objects are not
+    there. The wiki of this tree waits for Longhorn's volumes, which nobody makes.
+    """
+    without_wiki(flux)
+    others = [name for name in test_flux_admission.OWNERS if name != "flux"]
+    found = test_flux_admission.definitions(others)
+    assert len(found) > 100
+    words = [word for path in found for word in ("-f", str(path))]
+    flux.bed.kubectl("apply", "--server-side", *words)
+    with bench.serving(hollow.Shelf) as shelf:
+        ours = [*(repo.ROOT / "flux").rglob("*"), *generate.GENERATED.rglob("*")]
+        files: dict[str, str | None] = {
+            repo.relative(path): path.read_text() for path in ours if path.is_file()
+        }
+        charts = {}
+        for name in gitops.releases(clusters.of("main")[0]):
+            where = repo.ROOT / "flux" / "infra" / name
+            charts[name], source = hollow.stand_in(where, shelf.url, shelf.shelf)
+            files[f"{repo.relative(where)}/source.yaml"] = yaml.safe_dump(source)
+        flux.repository.write(files)
+        revision = flux.repository.commit("the committed tree")
+        for entry in bench.entry(f"{flux.git.url}/{gitops.SOURCE}.git"):
+            flux.bed.kube.apply(entry)
+        flux.ask("GitRepository", gitops.SOURCE)
+        parts = clusters.parts("main")
+        for name in parts:
+            if name != APP:
+                eventually(lambda name=name: flux.applied(name, revision))  # type: ignore[misc]
+        eventually(lambda: chart_of(flux, f"{gitops.HOME}-{APP}"))
+    assert len(charts) >= 5
+    for name in charts:
+        namespace = gitops.RELEASES[name]
+        item = flux.bed.kube.get("HelmRelease", name, namespace)
+        assert item
+        assert condition(item)["status"] == "True", name
+        note = flux.bed.kubectl("-n", namespace, "get", "configmap", f"hollow-{name}", "-o", "json")
+        reached = json.loads(json.loads(note.out)["data"]["values"])
+        assert reached == clusters.values("main").get(name, {}), name
+    begun = {name: first_object(flux, name) for name in parts}
+    done = {name: finished(flux, name) for name in parts if name != APP}
+    waits = [(name, need) for name, part in parts.items() for need in part.needs]
+    assert len(waits) > 10
+    assert [(name, need) for name, need in waits if begun[name] < done[need]] == []
+
+
+def first_object(flux: Flux, name: str) -> str:
+    """When the first object of a Kustomization was made."""
+    made = []
+    part = flux.object("Kustomization", name)
+    for entry in part["status"].get("inventory", {}).get("entries", ()):
+        namespace, own, group, kind = entry["id"].split("_")
+        version = f"{group}/{entry['v']}" if group else entry["v"]
+        meta = {"name": own, **({"namespace": namespace} if namespace else {})}
+        item = flux.bed.kube.live({"kind": kind, "apiVersion": version, "metadata": meta}, "")
+        assert item, entry
+        made.append(item["metadata"]["creationTimestamp"])
+    assert made, f"{name} has no objects"
+    return str(min(made))
+
+
+def finished(flux: Flux, name: str) -> str:
+    """When a Kustomization became healthy."""
+    return str(condition(flux.ready("Kustomization", name))["lastTransitionTime"])
+
+
+def test_nothing_was_asked_of_anybody_outside(flux: Flux) -> None:
+    assert flux.gate.asked == []
