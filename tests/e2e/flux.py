@@ -297,7 +297,7 @@ class Flux:
         """A release runs the chart of a commit. AssertionError else."""
         newest = self.ready("HelmRelease", name)["status"]["history"][0]
         assert newest["status"] == "deployed"
-        assert newest["chartVersion"] == f"{chart_version()}+{revision[:12]}", newest
+        assert newest["chartVersion"] == version(revision, of_values=1), newest
         return True
 
 
@@ -312,9 +312,15 @@ def condition(item: Manifest, kind: str = "Ready") -> Manifest:
     return {"status": "Unknown", "message": "no condition yet"}
 
 
-def chart_version() -> str:
-    """The version in Chart.yaml."""
-    return str(yaml.safe_load((repo.ROOT / "Chart.yaml").read_text())["version"])
+def version(revision: str = "", of_values: int = 0) -> str:
+    """The version that source-controller gives the chart.
+
+    revision: the commit, with strategy `Revision`. of_values: with values files, the generation of
+    the HelmChart that names them: another list of files is another version too.
+    """
+    own = str(yaml.safe_load((repo.ROOT / "Chart.yaml").read_text())["version"])
+    marks = [revision[:12]] * bool(revision) + [str(of_values)] * bool(of_values)
+    return "+".join([own, *([".".join(marks)] if marks else [])])
 
 
 def definitions() -> list[Path]:
