@@ -281,6 +281,12 @@ class Flux:
         assert found, f"no {kind} {name}"
         return found
 
+    def said(self) -> str:
+        """Its objects in a table, and the last lines of its controllers."""
+        kinds = "gitrepositories,kustomizations,helmcharts,helmreleases"
+        table = self.bed.kubectl("get", kinds, "-A", check=False)
+        return "\n".join([table.out + table.err, self.controllers.said()])
+
     def ready(self, kind: str, name: str) -> Manifest:
         """The object. AssertionError, with its own words, while it is not ready."""
         found = self.object(kind, name)
