@@ -249,7 +249,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """On failure, add the events and pods of the cluster to the report, and what Flux said there."""
+    """On failure, add events and pods of the cluster to the report, and what Flux said there."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     fixtures = getattr(item, "funcargs", {})
