@@ -270,10 +270,15 @@ class Flux:
         self.ask("GitRepository", gitops.SOURCE)
         return revision
 
-    def ask(self, kind: str, name: str) -> None:
-        """Ask for a look at an object now, as `flux reconcile` does and the interval would."""
-        mark = {"reconcile.fluxcd.io/requestedAt": uuid.uuid4().hex}
-        self.bed.kube.patch(kind, name, gitops.HOME, {"metadata": {"annotations": mark}})
+    def ask(self, kind: str, name: str) -> str:
+        """Ask for a look at an object now, as `flux reconcile` does and the interval would.
+
+        Gives the mark that its status shows as lastHandledReconcileAt once that is done.
+        """
+        mark = uuid.uuid4().hex
+        annotations = {"reconcile.fluxcd.io/requestedAt": mark}
+        self.bed.kube.patch(kind, name, gitops.HOME, {"metadata": {"annotations": annotations}})
+        return mark
 
     def object(self, kind: str, name: str) -> Manifest:
         """An object of Flux. AssertionError where there is none."""
