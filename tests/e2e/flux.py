@@ -174,6 +174,7 @@ class Gate(Handler):
 class Controllers:
     """The three controllers of Flux that the tree needs, as Flux 2.9 has them.
 
+    proxy: what they ask for everything that is not this machine. folder: their files and logs.
     Waits between tries are seconds where Flux takes half a minute; else they run as it starts them.
     """
 
@@ -223,11 +224,6 @@ class Controllers:
             )
         for name in own:
             eventually(lambda name=name: self._answers(name), seconds=60, pause=0.2)  # type: ignore[misc]
-
-    def stop(self) -> None:
-        """End all."""
-        for name in self._health:
-            proc.end(self._pid(name))
 
     def said(self, lines: int = 20) -> str:
         """The last lines of each log."""
@@ -348,6 +344,18 @@ def definitions() -> list[Path]:
     return sorted(found)
 
 
+def home(name: str) -> Path:
+    """Where the controllers of a cluster keep their files: with its other state, so that the next
+    run finds those that a killed one left."""
+    return repo.state(name) / "flux"
+
+
+def stop(name: str) -> None:
+    """End the controllers of a cluster, also those of a run that was killed."""
+    for pid_file in home(name).glob("*.pid"):
+        proc.end(pid_file)
+
+
 def entry(url: str) -> list[Manifest]:
     """The two objects that flux/README.md tells to apply, with an address."""
     text = (repo.ROOT / "flux" / "README.md").read_text()
@@ -360,19 +368,19 @@ def entry(url: str) -> list[Manifest]:
 
 
 @contextlib.contextmanager
-def running(bed: Bed, repository: Repository, folder: Path) -> Iterator[Flux]:
+def running(bed: Bed, repository: Repository) -> Iterator[Flux]:
     """Flux on a cluster that has none; nothing is applied of the repository yet."""
     words = [word for path in definitions() for word in ("-f", str(path))]
     bed.kubectl("apply", "--server-side", *words)
     bed.kubectl("create", "namespace", gitops.HOME)
     with serving(Git) as git, serving(Gate) as gate:
         git.folder = repository.folder / ".git"
-        controllers = Controllers(bed, folder, gate.url)
+        controllers = Controllers(bed, home(bed.name), gate.url)
         try:
             controllers.start()
             yield Flux(bed, repository, git, gate, controllers)
         finally:
-            controllers.stop()
+            stop(bed.name)
 
 
 def _free_port() -> int:

@@ -89,13 +89,15 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def flux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flux]:
     """A cluster with Flux, and a repository of this checkout that it does not know yet."""
-    folder = tmp_path_factory.mktemp("flux")
-    cluster.delete(NAME)  # what a killed run left
+    tree_of = tmp_path_factory.mktemp("flux") / "tree"
+    # What a killed run left.
+    bench.stop(NAME)
+    cluster.delete(NAME)
     try:
         steps.execute(cluster.prepare(cluster.Config(name=NAME)), print)
         kubeconfig = cluster.kubeconfig(NAME)
         bed = Bed(NAME, kubeconfig, Kube(kubeconfig))
-        with bench.running(bed, Repository.of_checkout(folder / "tree"), folder) as found:
+        with bench.running(bed, Repository.of_checkout(tree_of)) as found:
             yield found
     finally:
         cluster.delete(NAME)
@@ -177,8 +179,9 @@ def app(flux: Flux, tmp_path_factory: pytest.TempPathFactory) -> App:
 
 
 def chart_of(flux: Flux, name: str) -> tuple[Manifest, dict[str, bytes]]:
-    """A HelmChart's artifact as its status names it, and the files in it."""
-    artifact = flux.ready("HelmChart", name)["status"]["artifact"]
+    """A HelmChart's artifact as its status names it, and the files in it. AssertionError else."""
+    artifact = flux.ready("HelmChart", name)["status"].get("artifact")
+    assert artifact, f"HelmChart {name} has no artifact yet"
     packed = requests.get(artifact["url"], timeout=10).content
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         return artifact, {
