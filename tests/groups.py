@@ -3,6 +3,7 @@
 GROUPS = {
     "tests/backups/": "backups",
     "tests/contract/": "images",
+    "tests/images/": "registry",
     "tests/e2e/test_broken_states.py": "broken states",
     "tests/e2e/test_nodes.py": "two nodes",
     "tests/e2e/test_reconcile.py": "reconciled",

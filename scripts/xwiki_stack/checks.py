@@ -1,4 +1,4 @@
-"""Everything that needs no cluster, in one run: types, style, charts, unit, render and policy."""
+"""Everything that needs no cluster, in one run: types, style, charts, tests."""
 
 import sys
 import time
@@ -7,6 +7,9 @@ from pathlib import Path
 
 from xwiki_stack import cluster, proc, repo, steps
 
+FLOORS = ("unit", "render", "policy", "review")
+"""Folders of tests that need no cluster."""
+
 COMMANDS: dict[str, list[str]] = {
     "style (ruff)": ["ruff", "check", "scripts", "tests"],
     "format (ruff)": ["ruff", "format", "--check", "--quiet", "scripts", "tests"],
@@ -14,7 +17,7 @@ COMMANDS: dict[str, list[str]] = {
     "YAML (yamllint)": ["yamllint", "--strict", "."],
     "values of upstream charts": ["xwiki-stack", "upstream"],
     "chart (helm lint)": ["helm", "lint", "--strict", "--quiet", "."],
-    "tests": ["python", "-m", "pytest", "-q", "tests/unit", "tests/render", "tests/policy"],
+    "tests": ["python", "-m", "pytest", "-q", *(f"tests/{name}" for name in FLOORS)],
 }
 """Title to command, in the order of speed; the programs come from .venv and the pinned tools."""
 

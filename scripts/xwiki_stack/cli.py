@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from xwiki_stack import (
     bench,
@@ -20,7 +20,9 @@ from xwiki_stack import (
     demo,
     faults,
     generate,
+    images,
     proc,
+    render,
     repo,
     sizing,
     suite,
@@ -28,7 +30,15 @@ from xwiki_stack import (
     upstream,
 )
 from xwiki_stack.backup import cli as backups
-from xwiki_stack.errors import DriftError, IntentError, MachineError, RefusedError, StackError
+from xwiki_stack.errors import (
+    AttentionError,
+    DriftError,
+    IntentError,
+    MachineError,
+    RefusedError,
+    StackError,
+)
+from xwiki_stack.review import report, review
 
 INTERRUPTED = 130
 
@@ -168,6 +178,45 @@ def _upstream(_arguments: argparse.Namespace) -> None:
             where="values/templates",
             next="correct them there and run `make generate`",
         )
+
+
+def _render(arguments: argparse.Namespace) -> None:
+    print(render.environment_text(arguments.env, preview=arguments.preview), end="")
+
+
+def _review(arguments: argparse.Namespace) -> None:
+    found = review(arguments.start, arguments.end, arguments.env or "")
+    forms = {"text": report.text, "markdown": report.markdown, "json": report.json_text}
+    print(forms[arguments.format](found))
+    if found.humans:
+        raise AttentionError(
+            f"{found.humans} of these changes need a human",
+            next="answer what each says, or choose the time; docs/reference/review.md explains",
+        )
+
+
+def _images_list(arguments: argparse.Namespace) -> None:
+    print(images.text(images.listing(_named(arguments))))
+
+
+def _images_check(arguments: argparse.Namespace) -> None:
+    loose = images.check(_named(arguments))
+    for image in loose:
+        print(f"not pinned: {image.environment}: {image.repository}:{image.tag} ({image.origin})")
+    print("outside production that may wait" if loose else "every image is pinned by digest")
+
+
+def _images_pin(arguments: argparse.Namespace) -> None:
+    pins = images.pin(arguments.env, arguments.keys)
+    for item in pins:
+        change = "unchanged" if item.old == item.new else f"was {item.old or 'not pinned'}"
+        print(f"{item.name} is {item.new} ({change})")
+    if any(item.old != item.new for item in pins):
+        print("written into the intent; next: `make generate`, then commit both")
+
+
+def _named(arguments: argparse.Namespace) -> list[str]:
+    return [arguments.env] if arguments.env else []
 
 
 def _decisions(arguments: argparse.Namespace) -> None:
@@ -311,6 +360,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_env(command, default=None)
     _add_ways_not_to_write(command)
 
+    _add_looking(verb)
+
     verb(
         "upstream",
         _upstream,
@@ -335,6 +386,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`xwiki-stack backup VERB --help` explains each.",
     )
     backups.add(command)
+
+    _add_images(verbs)
 
     verb("check", _check, "Everything that needs no cluster")
 
@@ -377,6 +430,85 @@ def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("parts", nargs="*", help="dump, restore, daily, ...; none means all")
 
     verb("faults", _faults, "Prove the 28 faults of backups, and write docs/reference/faults.md")
+
+
+def _add_looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    """The verbs that show objects before anything is installed."""
+    command = verb(
+        "render",
+        _render,
+        "Print the objects of an environment, as Flux would install them",
+        "The chart with the committed values; nothing is asked of\na cluster.",
+    )
+    _add_env(command)
+    command.add_argument(
+        "--preview",
+        action="store_true",
+        help="with the values that the intent gives now, undecided or not",
+    )
+
+    command = verb(
+        "review",
+        _review,
+        "What a change does to every object, and what that means for who runs them",
+        "Renders two commits\nwith their committed values and compares the objects field by field. "
+        "Verdicts say what restarts and\nfor how long, what the API server will refuse and the way "
+        "around, which volumes, images, rights,\nflows, Secrets and schedules change.\n\n"
+        "  xwiki-stack review                           this work, against where it left main\n"
+        "  xwiki-stack review --from HEAD~1 --to HEAD   the last commit\n"
+        "  xwiki-stack review --from v1 --to v2         what an upgrade brings\n"
+        "  xwiki-stack review --format markdown         for a pull request\n\n"
+        "Exit code 20 when something needs a human, 0 when nothing does; "
+        "docs/reference/review.md lists\nevery verdict.",
+    )
+    _add_env(command, default=None)
+    command.add_argument(
+        "--from",
+        dest="start",
+        metavar="REF",
+        default="",
+        help="commit, branch or tag to begin with (default: where the other end left main)",
+    )
+    command.add_argument(
+        "--to",
+        dest="end",
+        metavar="REF",
+        default="",
+        help="commit, branch or tag to end with (default: the working tree)",
+    )
+    command.add_argument(
+        "--format", choices=("text", "markdown", "json"), default="text", help="default: text"
+    )
+
+
+def _add_images(verbs: Any) -> None:
+    command = verbs.add_parser(
+        "images",
+        help="Container images: list, check, pin by digest",
+        description="The container images of the environments: where each is written, and what "
+        "pins it.\nA tag may mean something else tomorrow, a digest may not.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="`xwiki-stack images VERB --help` explains each.",
+    )
+    inner = command.add_subparsers(required=True, metavar="VERB")
+    added = inner.add_parser("list", help="every image with origin, tag, digest and who runs it")
+    _add_env(added, default=None)
+    added.set_defaults(verb=_images_list)
+    added = inner.add_parser(
+        "check", help="which are not pinned; exit code 4 when one of production's is not"
+    )
+    _add_env(added, default=None)
+    added.set_defaults(verb=_images_check)
+    added = inner.add_parser(
+        "pin",
+        help="ask the registries what the tags mean now, and write that into the intent",
+        description="Asks the registry of each image for the manifest of its tag and writes the "
+        "digest into\n`images` of the environment's intent. Logs in nowhere.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_env(added)
+    added.add_argument("keys", nargs="*", metavar="IMAGE", help="xwiki, mysql; none means both")
+    added.set_defaults(verb=_images_pin)
 
 
 def _add_ways_not_to_write(generating: argparse.ArgumentParser) -> None:

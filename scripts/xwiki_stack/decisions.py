@@ -63,7 +63,6 @@ def _answers(environment: Environment, cluster: Cluster) -> dict[str, tuple[str,
         f"{word} {environment.backups.get(key)}"
         for word, key in (("RPO", "rpo"), ("RTO", "rto"), ("drills", "drills"))
     ]
-    unpinned = sorted({"mysql", "xwiki"} - set(environment.digests))
     cloudflare = cluster.dns == "cloudflare"
     return {
         "mysql": _said(environment, 1, environment.mysql),
@@ -81,9 +80,12 @@ def _answers(environment: Environment, cluster: Cluster) -> dict[str, tuple[str,
         "backups.rpo": _said(environment, 4, ", ".join(objectives)),
         "size.xwiki": ("decided", f"heap {heap}, G1, pauses of 200 ms, no JMX"),
         "size.mysql": ("decided", f"buffer pool {pool}, {connections} connections"),
-        "images": ("open", f"no digest yet: write images.{' and images.'.join(unpinned)}")
-        if unpinned
-        else ("decided", "both images pinned by digest"),
+        "images": _said(
+            environment,
+            10,
+            "both images pinned by digest",
+            f"; `xwiki-stack images pin --env {environment.name}` asks the registries",
+        ),
         "dns": ("decided", "Cloudflare") if cloudflare else ("deferred", f"{cluster.dns} for now"),
         "secrets": ("decided", "the platform's from the vault, the wikis' by SOPS")
         if cluster.secrets["backend"] == "vault"

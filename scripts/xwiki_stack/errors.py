@@ -78,6 +78,12 @@ class StoreError(StackError):
     exit_code = 10
 
 
+class AttentionError(StackError):
+    """No mistake was found, but somebody has to say yes, choose a time or do something."""
+
+    exit_code = 20
+
+
 class BusyError(StackError):
     """Another run holds the lock of backups; nothing is wrong (EX_TEMPFAIL of sysexits)."""
 

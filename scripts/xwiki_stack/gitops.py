@@ -32,7 +32,8 @@ BASE = "base"
 class Part:
     """One Kustomization of Flux: its path in the repository and the parts that it needs.
 
-    sealed: whether SOPS opens what lies there; source: the GitRepository it comes from.
+    sealed: whether SOPS opens what lies there; source: the GitRepository it comes from; pruned:
+    whether what it applied goes when Git no longer has it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Part:
     timeout: str = "10m"
     sealed: bool = False
     source: str = SOURCE
+    pruned: bool = True
 
 
 @dataclass(frozen=True)
@@ -296,7 +298,11 @@ def parts(cluster: Cluster, environments: Sequence[Environment], flux: Path) -> 
             path, source = "config/crd", name
         if name == "policies":
             path = "flux/policies/longhorn-system"
-        platform.append(Part(name, path, why, needs or ground, timeout, source=source))
+        # With the CRDs of Gateway API would go every route of the cluster, those of others too.
+        pruned = name != "gateway-api"
+        platform.append(
+            Part(name, path, why, needs or ground, timeout, source=source, pruned=pruned)
+        )
     before = tuple(name for name in BEFORE_A_WIKI if name in have) or ground
     apps = [_app(env, before, flux) for env in environments]
     return list(_ordered([*first, *platform, *apps]))

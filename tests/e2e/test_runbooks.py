@@ -13,7 +13,7 @@ from xwiki_stack import repo
 from xwiki_stack.errors import StackError
 from xwiki_stack.runbook import FOLDER, blocks
 
-LONGHORN = repo.ROOT.parent / "shared" / "upstream" / "longhorn" / "crds"
+LONGHORN = repo.beside() / "upstream" / "longhorn" / "crds"
 """Upstream's own CRDs, where they lie beside the checkout."""
 
 NAMESPACES = ("longhorn-system", "wiki-staging")

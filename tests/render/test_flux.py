@@ -5,6 +5,7 @@ make of their values stays unproven, and docs/testing.md says so.
 """
 
 import copy
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from tests import clusters, crds, environments
-from xwiki_stack import generate, gitops, intent, render, repo
+from xwiki_stack import generate, gitops, intent, render, repo, sizing
 from xwiki_stack.render import Manifest
 
 FLUX = repo.ROOT / "flux"
@@ -207,7 +208,7 @@ def test_the_entry_says_the_order_to_flux_and_waits_for_health(name: str) -> Non
         spec = told[part.name]
         assert [need["name"] for need in spec.get("dependsOn", [])] == list(part.needs)
         assert spec["wait"] is True
-        assert spec["prune"] is True
+        assert spec["prune"] is part.pruned
         assert spec["interval"] == "1h"
         assert spec["sourceRef"] == {"kind": "GitRepository", "name": part.source}
         assert "force" not in spec
@@ -477,6 +478,24 @@ def test_what_holds_data_is_never_pruned() -> None:
     }
 
 
+def test_crds_that_others_may_use_stay_when_the_door_is_switched_back() -> None:
+    pruned = {
+        item["metadata"]["name"]: item["spec"]["prune"]
+        for part, item in clusters.objects("traefik")
+        if not part and item["kind"] == "Kustomization"
+    }
+    assert len(pruned) > 10
+    assert [name for name, goes in pruned.items() if not goes] == ["gateway-api"]
+
+
+def test_a_secret_of_the_vault_outlives_what_brought_it() -> None:
+    found = [item for _part, item in clusters.objects("vault") if item["kind"] == "ExternalSecret"]
+    assert len(found) >= 4
+    for item in found:
+        target = item["spec"]["target"]
+        assert (target["creationPolicy"], target["deletionPolicy"]) == ("Orphan", "Retain")
+
+
 def test_no_text_of_the_tree_is_taken_for_a_variable() -> None:
     """Nothing here substitutes; whoever turns it on must not eat a dashboard."""
     for part, item in clusters.objects("vault"):
@@ -491,7 +510,7 @@ def test_an_undecided_prod_has_nothing_in_the_tree_and_a_decided_one_has() -> No
     assert not (FLUX / "apps" / "xwiki-stack" / "prod").exists()
     assert "xwiki-stack-prod" not in clusters.parts("main")
     entry = clusters.files("main")["flux/clusters/main/kustomizations.yaml"]
-    assert "# Left out: prod, undecided: decisions 1, 2, 3, 4." in entry
+    assert "# Left out: prod, undecided: decisions 1, 2, 3, 4, 10." in entry
     assert "open4goods-prod" not in json.dumps(clusters.built("main"))
     assert "xwiki-stack-prod" in clusters.parts("decided")
     assert "open4goods-prod" in json.dumps(clusters.built("decided"))
@@ -645,6 +664,39 @@ def test_every_namespace_has_a_level_and_no_door_that_nobody_asked_for(name: str
             assert levels[home] == "restricted"
             # Twice 700m and 1536Mi, and the jobs.
             assert (hard["requests.cpu"], hard["requests.memory"]) == ("2400m", "5120Mi")
+
+
+def requested(pod: dict[str, Any]) -> tuple[float, int]:
+    """Cores and bytes that a quota counts for a pod: of all containers, or of the largest first."""
+    first = pod.get("initContainers", [])
+    beside = [item for item in first if item.get("restartPolicy") == "Always"]
+    together = [*pod["containers"], *beside]
+    alone = [[item, *beside] for item in first if item not in beside]
+    cores, memory = [], []
+    for group in [together, *alone]:
+        amounts = [container["resources"]["requests"] for container in group]
+        cores.append(sum(intent.cores_of(own["cpu"]) for own in amounts))
+        memory.append(sum(intent.bytes_of(own["memory"]) for own in amounts))
+    return max(cores), max(memory)
+
+
+@pytest.mark.parametrize("name", ["prod", "staging"])
+def test_all_that_a_wiki_may_run_at_once_fits_its_quota(name: str) -> None:
+    """Every CronJob at one time, but for the drills: they begin on days of their own."""
+    decided, cluster = environments.decided_prod()
+    own = dataclasses.replace(decided, name=name, purpose=name)
+    every: dict[str, tuple[float, int]] = {}
+    for item in render.helm_template(values=[yaml.safe_load(generate.text_of(own, cluster))]):
+        spec = intent.at(item, "spec", "jobTemplate", "spec") or item.get("spec", {})
+        if pod := intent.at(spec, "template", "spec"):
+            every[f"{item['kind']}/{item['metadata']['name']}"] = requested(pod)
+    drills = [every.pop(key) for key in sorted(every) if "backups-drill" in key]
+    assert len(drills) == (2 if name == "staging" else 0)
+    assert len(every) >= 10
+    cpu, memory = zip(*every.values(), max(drills, default=(0.0, 0)), strict=True)
+    bound = sizing.quota(own)
+    assert sum(cpu) < intent.cores_of(bound.request_cpu)
+    assert sum(memory) < intent.bytes_of(bound.request_memory)
 
 
 def test_the_entry_of_the_readme_is_what_flux_takes() -> None:

@@ -4,16 +4,14 @@ The stories stand in platform/. Each part of an expression is altered: a story m
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from tests import clusters
-from xwiki_stack import gitops, proc, repo, steps
-from xwiki_stack.cluster import pins, programs
+from tests.render.promql import looks, refuse_idle_parts, told
+from xwiki_stack import gitops, repo
 from xwiki_stack.render import Manifest
 
 STORIES = Path(__file__).parent / "platform"
@@ -42,25 +40,6 @@ def rules_of(story: Path) -> list[Manifest]:
     ]
 
 
-def promtool() -> Path:
-    """Where promtool is, if this checkout pins it."""
-    if "promtool" not in pins.tools():
-        pytest.skip("UNPROVEN: promtool is not pinned in ci/tools.yaml")
-    programs.install("promtool", steps.Log(repo.logs() / "tool-promtool.log", lambda _text: None))
-    tools: Any = programs.tools()
-    found: Path = tools.promtool
-    return found
-
-
-def told(folder: Path, story: Path, rules: list[Manifest]) -> proc.Result:
-    """What promtool says of a story with these rules."""
-    folder.mkdir(exist_ok=True)
-    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": rules}]}))
-    (folder / "story.yaml").write_text(story.read_text())
-    words = ["test", "rules", "story.yaml"]
-    return proc.run([promtool(), *words], cwd=folder, check=False, timeout=60)
-
-
 def stories() -> list[Path]:
     found = sorted(STORIES.glob("*.yaml"))
     assert len(found) >= 7
@@ -71,44 +50,13 @@ def stories() -> list[Path]:
 def test_the_story_is_told_as_it_is_written(tmp_path: Path, story: Path) -> None:
     rules = rules_of(story)
     assert rules
-    said = told(tmp_path / "as-it-is", story, rules)
+    said = told(tmp_path / "as-it-is", story, {"rules": [{"name": "g", "rules": rules}]})
     assert said.code == 0, said.out + said.err
-
-
-def mutants(rule: Manifest) -> Iterator[tuple[str, Manifest]]:
-    """The rule with one part altered: what was done, and the rule."""
-    text = rule["expr"]
-    yield "never", {**rule, "expr": "vector(0) > 1"}
-    flipped = {">": "<", "<": ">", "==": "!=", ">=": "<"}
-    for found in re.finditer(r"(?<![=!<>])(>=|==|>|<)(?!=)(?= )", text):
-        changed = text[: found.start()] + flipped[found[1]] + text[found.end() :]
-        yield f"{found[1]} flipped", {**rule, "expr": changed}
-    for found in re.finditer(r"(?<=[<>] )[0-9.]+", text):
-        for factor in (0.5, 2):
-            number = f"{float(found[0]) * factor:g}"
-            changed = text[: found.start()] + number + text[found.end() :]
-            yield f"{found[0]} is {number}", {**rule, "expr": changed}
-    for found in re.finditer(r'\w+=~?"[^"]+"', text):
-        changed = text[: found.start()] + text[found.end() :]
-        yield f"{found[0]} left out", {**rule, "expr": changed}
-    if " and " in text:
-        yield "any error at all", {**rule, "expr": text.partition(" and ")[0]}
-    yield "at once", {**rule, "for": "0m"}
-    yield "hours later", {**rule, "for": "9h"}
 
 
 @pytest.mark.parametrize("story", stories(), ids=lambda path: path.stem)
 def test_an_expression_that_is_altered_fails_its_story(tmp_path: Path, story: Path) -> None:
-    own = rules_of(story)
-    seen, alive = 0, []
-    for place, rule in enumerate(own):
-        for what, mutant in mutants(rule):
-            said = told(tmp_path / "altered", story, [*own[:place], mutant, *own[place + 1 :]])
-            seen += 1
-            if said.code == 0:
-                alive.append(f"{rule['labels']['severity']}: {what}")
-    assert seen >= 3
-    assert alive == []
+    refuse_idle_parts(tmp_path / "altered", story, "rules", rules_of(story), r'\w+=~?"[^"]+"')
 
 
 def test_every_alert_has_a_story_of_both_kinds_and_a_runbook() -> None:
@@ -123,12 +71,7 @@ def test_every_alert_has_a_story_of_both_kinds_and_a_runbook() -> None:
     }
     assert {path.stem.partition("-")[0] for path in stories()} == alerts
     for path in stories():
-        looks = [
-            look
-            for test in yaml.safe_load(path.read_text())["tests"]
-            for look in test["promql_expr_test"]
-        ]
-        assert {bool(look["exp_samples"]) for look in looks} == {True, False}, path.stem
+        assert {bool(look["exp_samples"]) for look in looks(path)} == {True, False}, path.stem
     pages = {
         path.stem for path in RUNBOOKS.glob("*.md") if re.match(r"[A-Z][a-z]+[A-Z]", path.stem)
     }

@@ -446,3 +446,19 @@ def test_a_store_in_reach_is_accepted(endpoint: str, s3: dict[str, Any]) -> None
 @pytest.mark.parametrize("environment", ["local", "staging"])
 def test_the_generated_values_are_what_the_charts_accept(environment: str) -> None:
     assert len(render.helm_template(values=[generate.path_of(environment)])) >= 10
+
+
+def test_what_the_command_prints_are_the_objects_of_the_environment() -> None:
+    printed = [item for item in yaml.safe_load_all(render.environment_text("staging")) if item]
+    names = [(item["kind"], item["metadata"]["name"]) for item in printed]
+    wanted = environments.objects("staging")
+    assert names == [(item["kind"], item["metadata"]["name"]) for item in wanted]
+
+
+def test_a_preview_prints_what_is_not_decided_yet() -> None:
+    names = {
+        item["metadata"]["name"]
+        for item in yaml.safe_load_all(render.environment_text("prod", preview=True))
+        if item
+    }
+    assert "xwiki-stack-mysql" in names

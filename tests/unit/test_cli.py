@@ -47,6 +47,12 @@ def _no_clusters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("password", 5, "there is no cluster"),
         ("expand", 5, "there is no cluster"),
         ("kubectl get pods", 5, "there is no cluster"),
+        ("render --env nope", 2, "local, prod, staging"),
+        ("render --env prod", 4, "`--preview` shows what the rest would give"),
+        ("review --env nope", 2, "allowed: local, staging"),
+        ("review --env prod", 4, "prod has no committed values at either end"),
+        ("review --from nope", 2, "Git knows no commit 'nope' here"),
+        ("review --format html", 2, "invalid choice: 'html'"),
         ("bench nope", 2, "allowed: generate, template, up"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The mission's fifteen decisions, four of them blocking, as an environment has taken them."""
+"""The mission's fifteen decisions, five of them blocking, as an environment has taken them."""
 
 import dataclasses
 import json
@@ -12,11 +12,11 @@ from tests.environments import DATA, decided_prod
 from xwiki_stack import cli, decisions, intent
 
 
-def test_prod_has_four_blocking_decisions_open() -> None:
+def test_prod_has_five_blocking_decisions_open() -> None:
     rows = decisions.table("prod")
     assert [row.number for row in rows] == list(range(1, 16))
-    assert [row.number for row in rows if row.weight == "blocking"] == [1, 2, 3, 4]
-    assert [row.number for row in rows if row.blocks] == [1, 2, 3, 4]
+    assert [row.number for row in rows if row.weight == "blocking"] == [1, 2, 3, 4, 10]
+    assert [row.number for row in rows if row.blocks] == [1, 2, 3, 4, 10]
 
 
 def test_staging_has_decided_what_it_tries_out() -> None:
@@ -29,8 +29,10 @@ def test_staging_has_decided_what_it_tries_out() -> None:
 def test_an_unpinned_image_is_an_open_decision() -> None:
     (pinning,) = [row for row in decisions.table("prod") if row.number == 10]
     assert pinning.state == "open"
-    assert "images.mysql and images.xwiki" in pinning.value
-    assert pinning.weight == "important"
+    assert (
+        "write images.mysql, images.xwiki in the intent; `xwiki-stack images pin" in pinning.value
+    )
+    assert pinning.blocks
 
 
 def test_every_decision_names_owner_state_and_what_it_changes(
@@ -42,7 +44,7 @@ def test_every_decision_names_owner_state_and_what_it_changes(
     assert cli.main(["decisions"]) == 0
     said = capsys.readouterr().out
     assert all(row.what in said and row.owner in said for row in rows)
-    assert "4 blocking and open: 1, 2, 3, 4" in said
+    assert "5 blocking and open: 1, 2, 3, 4, 10" in said
 
 
 def test_a_decided_prod_waits_for_nothing_that_blocks() -> None:
@@ -144,10 +146,12 @@ def test_what_the_cluster_settles_follows_its_file() -> None:
     assert decisions.table_of(prod, later)[13].value.startswith("active")
 
 
-def test_two_digests_close_the_decision_on_pinning() -> None:
-    digest = "sha256:" + "a" * 64
-    prod, main = decided_prod()
-    one = dataclasses.replace(prod, digests={"xwiki": digest})
-    both = dataclasses.replace(prod, digests={"xwiki": digest, "mysql": digest})
-    assert decisions.table_of(one, main)[9].value.endswith("write images.mysql")
-    assert decisions.table_of(both, main)[9].state == "decided"
+@pytest.mark.parametrize("key", ["xwiki", "mysql"])
+def test_prod_waits_for_the_digest_of_each_image(key: str, tmp_path: Path) -> None:
+    shutil.copytree(DATA / "decided", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "envs" / "prod.yaml"
+    document = yaml.safe_load(path.read_text())
+    del document["images"][key]
+    path.write_text(yaml.safe_dump(document))
+    environment = intent.load_environment("prod", tmp_path)
+    assert environment.undecided == (f"images.{key} (decision 10)",)
