@@ -1,6 +1,10 @@
 """Which tests share a worker of pytest-xdist: those that share a wiki, a cluster or images."""
 
 GROUPS = {
+    "tests/backups/test_bench_site.py": "backups of a running wiki",
+    "tests/backups/test_drill.py": "backups of a running wiki",
+    "tests/backups/test_xar.py": "backups of a running wiki",
+    "tests/backups/test_xar_restore.py": "backups of a running wiki",
     "tests/backups/": "backups",
     "tests/contract/": "images",
     "tests/images/": "registry",

@@ -253,8 +253,10 @@ def attached(argv: Argv, *, env: Mapping[str, str] | None = None, cwd: Path | No
     """Run a program on our own terminal, its output untouched; give its exit code.
 
     It stays in our process group: Ctrl-C reaches it, and it may clean up in its own time; then
-    the interrupt goes on, so that nothing is started after it.
+    the interrupt goes on, so that nothing is started after it. A signal to us alone is handed on.
     """
+    # What a script starts in the background ignores Ctrl-C, and so does all that it starts.
+    deaf = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     interrupt: KeyboardInterrupt | None = None
     options = {"env": {**os.environ, **(env or {})}, "cwd": cwd}
     with _start([str(word) for word in argv], **options) as child:
@@ -262,7 +264,7 @@ def attached(argv: Argv, *, env: Mapping[str, str] | None = None, cwd: Path | No
             try:
                 child.wait()
             except Interrupted as signalled:  # to us alone, not by the terminal to both
-                child.send_signal(signal.SIGINT)
+                child.send_signal(signal.SIGTERM if deaf else signal.SIGINT)
                 interrupt = signalled
             except KeyboardInterrupt as typed:
                 interrupt = typed

@@ -1,7 +1,9 @@
 """What is backed up comes back: rows and files, byte for byte."""
 
+import pytest
+
 from tests.backups.wiki import Wiki, command
-from xwiki_stack.backup import restore, site
+from xwiki_stack.backup import progress, restore, site
 
 
 def test_a_wiki_that_was_lost_comes_back_byte_for_byte(wiki: Wiki) -> None:
@@ -21,6 +23,18 @@ def test_a_wiki_that_was_lost_comes_back_byte_for_byte(wiki: Wiki) -> None:
     assert wiki.tree() == tree
     assert wiki.server.sql(f"SHOW PROCEDURE STATUS WHERE Db = '{wiki.schema}'")
     assert wiki.server.sql("SELECT COUNT(*) FROM seen", wiki.schema) == ["5"]
+
+
+def test_long_work_says_how_far_it_is(wiki: Wiki, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SECONDS", 0)
+    sent = command(wiki, "run")
+    read = command(wiki, "verify", "--opened")
+    wiki.destroy()
+    lines: list[str] = []
+    restore.restore(wiki.loaded(account="root"), restore.Wish(), lines.append)
+    said = "\n".join([sent.out, read.out, *lines])
+    for words in ("sent: ", "read: ", "opening: ", "database: ", "files: "):
+        assert [line for line in said.splitlines() if line.startswith(words) and "/s" in line], said
 
 
 def test_the_command_tells_its_story_without_a_secret(wiki: Wiki) -> None:

@@ -38,9 +38,9 @@ class Spent:
         return "\n".join(line for _, line in self.said)
 
     def at(self, words: str) -> float:
-        """When the first line came that begins so. Raises StackError where none did."""
+        """When the first line came that holds these words. Raises StackError where none did."""
         for moment, line in self.said:
-            if line.startswith(words):
+            if words in line:
                 return moment
         raise StackError(f"a program never said {words!r}, but: {self.out[-500:]}")
 

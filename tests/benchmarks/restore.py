@@ -11,6 +11,9 @@ SQL, FILES = 20e9, 50e9
 
 HOUR = 3600.0
 
+ENDS = ("opening all of it", "opened: ", "rows, as the set states", "each with the hash")
+"""What a restore says as a part begins and as each ends; its progress between says other words."""
+
 NEAR_BARE = results.Goal(most=1.15)
 
 
@@ -37,7 +40,7 @@ def measure(bed: Bed) -> list[Figure]:
         spent = bed.backup(site.wiki, "restore", account="root")
         starts.append(site.start(root))
         ours.append(spent.seconds + starts[-1])
-        moments = [spent.at(words) for words in ("set ", "opened: ", "database: ", "files: ")]
+        moments = [spent.at(words) for words in ENDS]
         for name, begin, end in zip(phases, moments, moments[1:], strict=False):
             phases[name].append(end - begin)
         for name, path in packed.items():

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -126,8 +127,10 @@ def test_a_daemon_ends_with_what_it_started_when_its_leader_ends_first(tmp_path:
     pid_file = tmp_path / "daemon.pid"
     stubborn = "(trap '' TERM; while :; do sleep 0.1; done) & echo $! >child; sleep 60"
     proc.spawn(["sh", "-c", f"cd {tmp_path}; {stubborn}"], log=tmp_path / "log", pid_file=pid_file)
-    assert eventually(lambda: (tmp_path / "child").exists() and bool(proc.alive(pid_file)))
-    child = int((tmp_path / "child").read_text())
+    note = tmp_path / "child"
+    assert eventually(lambda: note.exists() and note.read_text().endswith("\n"))
+    assert proc.alive(pid_file)
+    child = int(note.read_text())
     assert proc.end(pid_file, patience=0.5)
     assert eventually(lambda: not proc._born(child), 1), "what ignores SIGTERM outlived its leader"
 
@@ -282,6 +285,27 @@ def test_an_attached_program_cleans_up_and_then_the_interrupt_goes_on(
         thread.join()
         signal.signal(signal.SIGUSR1, before)
     assert clean.exists()
+
+
+def test_an_attached_program_that_ignores_ctrl_c_is_ended_all_the_same(tmp_path: Path) -> None:
+    """Both of us do so where a script has started us in the background."""
+    ready, ended = tmp_path / "ready", tmp_path / "ended"
+    argv = ["sh", "-c", f"trap 'touch {ended}; exit 0' TERM; touch {ready};"
+                        " while :; do sleep 0.05; done"]  # fmt: skip
+    script = (
+        "import signal, sys; from xwiki_stack import cli, proc\n"
+        f"with cli._interruptible(): proc.attached({argv!r})"
+    )
+    words = "trap '' INT; exec \"$@\""
+    program = subprocess.Popen(["/bin/sh", "-c", words, "sh", sys.executable, "-c", script])
+    try:
+        eventually(ready.exists)
+        time.sleep(0.5)  # the program may be ready before its starter has come to wait for it
+        program.terminate()
+        program.wait(timeout=10)
+    finally:
+        program.kill()
+    assert ended.exists()
 
 
 def test_a_flow_gives_bytes_and_the_end_tells_of_failure() -> None:

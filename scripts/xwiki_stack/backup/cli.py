@@ -31,6 +31,7 @@ from xwiki_stack.backup import (
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, Listing, Manifest
 from xwiki_stack.backup.producer import Outcome
+from xwiki_stack.backup.progress import Progress
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import rate, size, stamp
 from xwiki_stack.errors import DamagedError, IntentError, RefusedError, StackError
@@ -268,14 +269,15 @@ def _verify(arguments: argparse.Namespace) -> None:
     signing = None if arguments.no_record else keyring.signing(known)
     sets = manifest.listings(store, known.need_trusted(), known.environment, _kinds(arguments))
     chosen, failed = _chosen(sets, arguments)
-    for kind, some in chosen.items():
-        for proof in verify.proofs(store, sets[kind].sets, some, identities):
-            speed = rate(proof.bytes, proof.seconds)
-            words = f"NO: {proof.error}" if proof.error else f"{size(proof.bytes)}, {speed}"
-            print(f"{proof.found.manifest.id}  {kind}  {proof.kind}  {words}")
-            failed += [proof.error] if proof.error else []
-            if signing:
-                evidence.write(store, verify.record(proof, stamp(store.now())), signing)
+    with store.told(Progress("read", print).add):
+        for kind, some in chosen.items():
+            for proof in verify.proofs(store, sets[kind].sets, some, identities):
+                speed = rate(proof.bytes, proof.seconds)
+                words = f"NO: {proof.error}" if proof.error else f"{size(proof.bytes)}, {speed}"
+                print(f"{proof.found.manifest.id}  {kind}  {proof.kind}  {words}")
+                failed += [proof.error] if proof.error else []
+                if signing:
+                    evidence.write(store, verify.record(proof, stamp(store.now())), signing)
     if failed:
         raise failed[0] if len(failed) == 1 else DamagedError(
             f"{len(failed)} proofs failed, the first: {failed[0]}"

@@ -30,6 +30,7 @@ from xwiki_stack.backup import (
 )
 from xwiki_stack.backup.config import Config, Database
 from xwiki_stack.backup.manifest import Artefact, Found, Site
+from xwiki_stack.backup.progress import Progress
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import size, stamp
 from xwiki_stack.errors import IncompleteError, IntentError, RefusedError
@@ -112,6 +113,7 @@ def imported(config: Config, source: Source, emit: Emit) -> Outcome:
     with (
         lock.hold(store, manifest.SITE, minutes + producer.EXTRA_MINUTES),
         deadline.within(minutes) as check,
+        store.told(Progress("sent", emit).add),
     ):
         work = _Work(config, store, database, source, root, emit, check)
         found, misses = work.do()

@@ -14,6 +14,7 @@ from xwiki_stack import proc
 from xwiki_stack.backup import deadline, evidence, keyring, lock, manifest
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, M
+from xwiki_stack.backup.progress import Progress
 from xwiki_stack.backup.store import Store, probe
 from xwiki_stack.backup.words import stamp
 from xwiki_stack.errors import RefusedError, StackError
@@ -67,7 +68,11 @@ def run(
     begin: makes the producer of this kind from the fields of Producer.
     """
     began, minutes = time.monotonic(), config.limits.run_minutes
-    with lock.hold(store, shape.KIND, minutes + EXTRA_MINUTES), deadline.within(minutes) as check:
+    with (
+        lock.hold(store, shape.KIND, minutes + EXTRA_MINUTES),
+        deadline.within(minutes) as check,
+        store.told(Progress("sent", emit).add),
+    ):
         moment = store.now()
         work = begin(config=config, store=store, emit=emit, check=check, moment=moment,
                      id=manifest.new_id(moment))  # fmt: skip

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 import boto3
@@ -31,6 +32,8 @@ from botocore.exceptions import (
     SSLError,
 )
 from botocore.exceptions import ConnectionError as NoConnection
+from botocore.loaders import Loader, create_loader
+from botocore.session import Session as BotocoreSession
 
 from xwiki_stack import proc
 from xwiki_stack.backup.config import Bucket, Config, secret
@@ -132,10 +135,20 @@ class Store:
     def __init__(self, config: Config, patience: Patience = STEADY) -> None:
         self._config, self._bucket, self._patience = config, config.store, patience
         self._client = _client(config, patience)
+        self.passed: Callable[[int], None] = _unheard
 
     def hasty(self) -> "Store":
         """The same store, given up soon."""
         return Store(self._config, HASTY)
+
+    @contextlib.contextmanager
+    def told(self, passed: Callable[[int], None]) -> Iterator[None]:
+        """Within it, `passed` gets the count of each block of a large object, read or written."""
+        self.passed = passed
+        try:
+            yield
+        finally:
+            self.passed = _unheard
 
     def key(self, name: str) -> str:
         """An object as an operator finds it: s3://bucket/prefix/name."""
@@ -248,6 +261,7 @@ class Store:
                     for block in body.iter_chunks(BLOCK):
                         position += len(block)
                         failures = 0
+                        self.passed(len(block))
                         yield block
                 if position < total:
                     raise IncompleteReadError(actual_bytes=position, expected_bytes=total)
@@ -495,6 +509,7 @@ class Upload:
             view = view[self._filling.fill(view) :]
             if self._filling.full:
                 self._send(self._filling)
+        self._store.passed(len(data))
         return len(data)
 
     def flush(self) -> None:
@@ -692,6 +707,10 @@ def _may_pass(said: Exception) -> bool:
     return status >= 500 or status in (0, 200, 408, 429) or code in ("SlowDown", "RequestTimeout")
 
 
+def _unheard(_count: int) -> None:
+    pass
+
+
 def _client(config: Config, patience: Patience) -> "S3Client":
     bucket: Bucket = config.store
     token = bucket.session_token_file
@@ -708,7 +727,10 @@ def _client(config: Config, patience: Patience) -> "S3Client":
         max_pool_connections=4,
         **checks,  # type: ignore[arg-type]
     )
+    core = BotocoreSession()
+    core.register_component("data_loader", _models())
     session = boto3.session.Session(
+        botocore_session=core,
         aws_access_key_id=secret(bucket.access_key_file, config, "store.accessKeyFile"),
         aws_secret_access_key=secret(bucket.secret_key_file, config, "store.secretKeyFile"),
         aws_session_token=secret(token, config, "store.sessionTokenFile") if token else None,
@@ -720,3 +742,9 @@ def _client(config: Config, patience: Patience) -> "S3Client":
         config=settings,
         verify=str(bucket.ca_file) if bucket.ca_file else None,
     )
+
+
+@cache
+def _models() -> Loader:
+    """S3 as botocore describes it, read once: more than half of what a client costs."""
+    return create_loader()

@@ -17,6 +17,7 @@ from xwiki_stack.backup import archive, deadline, keyring, restore, xar
 from xwiki_stack.backup.archive import Page
 from xwiki_stack.backup.config import Config
 from xwiki_stack.backup.manifest import Found, Xar
+from xwiki_stack.backup.progress import Progress
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.web import NAMESPACE, Web
 from xwiki_stack.backup.words import size
@@ -60,7 +61,10 @@ def restore_xar(config: Config, wish: restore.Wish, emit: Emit) -> Outcome:
                 next="make it in XWiki first; a XAR holds pages, no wikis",
             )
     emit(f"set {made.id}: {size(made.bytes)} stored; opening all of it before anything is sent")
-    with deadline.within(config.limits.run_minutes):
+    with (
+        deadline.within(config.limits.run_minutes),
+        store.told(Progress("read", emit).add),
+    ):
         opened = [(export, xar.open_archive(store, export, identities)) for export in made.wikis]
         emit("opened; looking whether anybody works in the wiki already")
         for export, held in opened:
