@@ -108,7 +108,10 @@ _DELIVERED = {
     "GitRepository": ("is not fetched", "see its address and its Secret"),
     "Kustomization": ("is not applied", "what it applied before stays; correct it in Git"),
     "HelmChart": ("is not packaged", "the release stays on its last chart; correct it in Git"),
-    "HelmRelease": ("is not rolled out", "what was not touched runs on; correct it in Git"),
+    "HelmRelease": (
+        "is not rolled out",
+        "what was not touched runs on; correct it in Git, or delete what was changed by hand",
+    ),
 }
 """The way of a commit through Flux: where it may stop, and what then."""
 

@@ -297,12 +297,19 @@ class Flux:
     def applied(self, name: str, revision: str) -> bool:
         """A Kustomization is on a commit, and all of it healthy. AssertionError else."""
         status = self.ready("Kustomization", name)["status"]
-        assert status["lastAppliedRevision"] == f"{BRANCH}@sha1:{revision}", status
+        assert status.get("lastAppliedRevision") == f"{BRANCH}@sha1:{revision}", status
         return True
+
+    def newest(self, name: str) -> Manifest:
+        """What a release says of its newest revision. AssertionError where there is none."""
+        history = self.object("HelmRelease", name)["status"].get("history")
+        assert history, f"HelmRelease {name} has no revision yet"
+        return dict(history[0])
 
     def released(self, name: str, revision: str) -> bool:
         """A release runs the chart of a commit. AssertionError else."""
-        newest = self.ready("HelmRelease", name)["status"]["history"][0]
+        newest = self.newest(name)
+        self.ready("HelmRelease", name)
         assert newest["status"] == "deployed"
         assert newest["chartVersion"] == version(revision, of_values=1), newest
         return True
