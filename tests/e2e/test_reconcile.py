@@ -433,9 +433,6 @@ BROKEN = {
         "HelmRelease",
         'xwiki.database.user is "somebody" but mysql.database.user is "xwiki"; make them equal',
     ),
-    "a value that the chart does not know": Broken(
-        VALUES, {"xwiki": {"jaba": {}}}, "HelmRelease", "jaba"
-    ),
 }
 
 
