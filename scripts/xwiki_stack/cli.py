@@ -27,6 +27,7 @@ from xwiki_stack import (
 )
 from xwiki_stack.backup import cli as backups
 from xwiki_stack.errors import DriftError, IntentError, MachineError, RefusedError, StackError
+from xwiki_stack.secrets import cli as sealed
 
 INTERRUPTED = 130
 
@@ -312,6 +313,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`xwiki-stack backup VERB --help` explains each.",
     )
     backups.add(command)
+
+    sealed.add(
+        verbs.add_parser(
+            "secrets",
+            help="Secrets in Git, sealed: make, edit, rotate, check",
+            description="Secrets in Git, sealed by SOPS to age keys. No plain value comes into a "
+            "file of the checkout, an argument or an output.",
+            epilog="`xwiki-stack secrets VERB --help` explains each.",
+        )
+    )
 
     verb("check", _check, "Everything that needs no cluster")
 

@@ -300,42 +300,6 @@ def test_what_comes_from_the_vault_comes_before_what_needs_it() -> None:
     assert set(allowed["namespaces"]) == {secret.namespace for secret in listed}
 
 
-def test_no_secret_lies_in_the_tree_unsealed() -> None:
-    assert len(list(FLUX.rglob("*.yaml"))) > 40
-    assert gitops.plain_secrets(FLUX) == []
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "words"),
-    [
-        ("a.yaml", "{kind: Secret, metadata: {name: a}, stringData: {k: v}}", "a is not sealed"),
-        ("a.sops.yaml", "{kind: Secret, metadata: {name: a}, data: {k: dg==}}", "a is not sealed"),
-        (
-            "a.sops.yaml",
-            "{kind: Secret, metadata: {name: a}, data: {k: 'ENC[x]', l: dg==}, sops: {}}",
-            "a is not sealed",
-        ),
-        (
-            "a.yaml",
-            "{kind: Secret, metadata: {name: a}, data: {k: 'ENC[x]'}, sops: {}}",
-            "in no file *.sops.yaml",
-        ),
-        ("a.yml", "{kind: ConfigMap}\n---\n{kind: Secret, metadata: {name: b}}", "b is not sealed"),
-    ],
-)
-def test_a_secret_that_is_not_sealed_is_refused(
-    tmp_path: Path, file: str, text: str, words: str
-) -> None:
-    (tmp_path / file).write_text(text)
-    (said,) = gitops.plain_secrets(tmp_path)
-    assert words in said
-    assert file in said
-    (tmp_path / file).unlink()
-    sealed = "{kind: Secret, metadata: {name: a}, data: {k: 'ENC[x]'}, sops: {}}"
-    (tmp_path / "b.sops.yaml").write_text(sealed)
-    assert gitops.plain_secrets(tmp_path) == []
-
-
 # Owners
 
 

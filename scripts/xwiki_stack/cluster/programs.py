@@ -23,6 +23,8 @@ class Tools:
     helm3: Path
     versitygw: Path
     """These two are only there when tests asked for them."""
+    sops: Path
+    """Only there when tests or `secrets` asked for it."""
 
     @property
     def folder(self) -> Path:
@@ -40,6 +42,7 @@ def tools() -> Tools:
         kind=folder / "kind",
         helm3=_home(every["helm3"]) / "helm",
         versitygw=_home(every["versitygw"]) / "versitygw",
+        sops=_home(every["sops"]) / "sops",
     )
 
 
