@@ -90,6 +90,10 @@ def built(name: str) -> dict[str, tuple[Manifest, ...]]:
         for path, text in files(name).items():
             (top / path).parent.mkdir(parents=True, exist_ok=True)
             (top / path).write_text(text)
+        for sealed in (repo.ROOT / "flux").rglob("*.sops.yaml"):  # what an operator has sealed
+            copy = top / sealed.relative_to(repo.ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(sealed, copy)
         # What is written by hand is the same for every cluster, and built once from where it lies.
         own = {
             part.name: (top if part.path in folders(name) else repo.ROOT) / part.path

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from xwiki_stack import cluster, generate, gitops, intent, repo, steps
-from xwiki_stack.errors import IntentError, RefusedError
+from xwiki_stack.errors import IntentError, RefusedError, StackError
 from xwiki_stack.secrets import check, keys, provision, rotation, rules, sops, tree
 
 Verb = Callable[[argparse.Namespace], object]
@@ -73,7 +73,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "Refuse a plain Secret, one sealed to others, one that is missing",
         "Looks at every file that Git has or would take. Where the key is at hand, each sealed\n"
         "file is opened, to prove that nothing was changed after it was sealed: Flux does not.\n"
-        "Exit code 2 with one line for each mistake.",
+        "Exit code 1, after one line for each mistake.",
     )
     command.add_argument("--env", default="", help="ask for its Secrets before there is a key, too")
 
@@ -155,7 +155,7 @@ def _check(arguments: argparse.Namespace) -> None:
     for words in report.problems:
         print(words)
     if report.problems:
-        raise IntentError(f"{len(report.problems)} mistake(s) with Secrets", next="see above")
+        raise StackError(f"{len(report.problems)} mistake(s) with Secrets, each in a line above")
 
 
 def _named(name: str, env: str) -> tuple[rules.Place, tree.Sealed]:

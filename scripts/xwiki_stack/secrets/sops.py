@@ -37,11 +37,10 @@ def unseal(root: Path, path: Path, key: Path) -> Manifest:
     Raises DamagedError where a value or the seal over all of them was changed, MachineError where
     the key does not open it.
     """
-    argv = ["decrypt", "--input-type", "yaml", "--output-type", "json", path]
     try:
-        found: Manifest = json.loads(_run(root, argv, key).out)
+        said = _run(root, ["decrypt", "--input-type", "yaml", "--output-type", "json", path], key)
     except proc.CommandFailed as failed:
-        where = repo.relative(path)
+        where = path.relative_to(root).as_posix()
         if failed.code == NO_KEY:
             raise MachineError(f"{key} does not open it", where=where) from failed
         raise DamagedError(
@@ -49,6 +48,7 @@ def unseal(root: Path, path: Path, key: Path) -> Manifest:
             where=where,
             next=f"take it from the last commit that opens: git log -- {where}",
         ) from failed
+    found: Manifest = json.loads(said.out)
     return found
 
 
