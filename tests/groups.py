@@ -7,6 +7,7 @@ GROUPS = {
     "tests/e2e/test_nodes.py": "two nodes",
     "tests/e2e/test_backups.py": "brought back",
     "tests/e2e/": "shared wiki",
+    "tests/render/test_secrets.py": "sealed Secrets",
 }
 """Beginning of a test's id to its group; the first that fits counts. Others go one by one."""
 

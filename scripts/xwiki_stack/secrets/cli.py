@@ -79,6 +79,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> None:
+    provision.chosen(repo.ROOT, arguments.env)  # a mistake is said before sops is built
     given = _given(arguments.values, arguments.env)
     _install()
     outcome = provision.init(repo.ROOT, arguments.env, given, _asker())

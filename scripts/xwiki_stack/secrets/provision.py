@@ -52,15 +52,15 @@ def init(root: Path, env: str, given: Given, ask: Ask) -> Outcome:
         return known or ask(f"{key} of Secret {secret.namespace}/{secret.name} ({secret.why})")
 
     outcome = Outcome()
-    chosen = _chosen(root, env)
-    wanted = {place.folder: inventory.wanted(root, place) for place in chosen}
+    begun = chosen(root, env)
+    wanted = {place.folder: inventory.wanted(root, place) for place in begun}
     _refuse_unknown([item for needed in wanted.values() for item in needed], given)
-    for cluster in {place.cluster.name: place.cluster for place in chosen}.values():
+    for cluster in {place.cluster.name: place.cluster for place in begun}.values():
         outcome.clusters.append(cluster.name)
         if not cluster.recipients:
             outcome.keys += _begin(root, cluster)
     tree.write(root / rules.FILE, rules.text(root / "values"))
-    for place in _chosen(root, env):  # anew: they have recipients now
+    for place in chosen(root, env):  # anew: they have recipients now
         for secret in wanted[place.folder]:
             _provide(root, place, secret, source, outcome)
     return outcome
@@ -87,7 +87,11 @@ def read_given(text: str, where: str) -> dict[str, dict[str, str]]:
     return document
 
 
-def _chosen(root: Path, env: str) -> list[Place]:
+def chosen(root: Path, env: str) -> list[Place]:
+    """The places of an environment and of its platform; "" for all of them.
+
+    Raises IntentError for one that Flux does not reconcile, UndecidedError.
+    """
     places = rules.places(root / "values")
     if not env:
         return places
