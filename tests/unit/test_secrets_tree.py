@@ -60,9 +60,18 @@ def test_a_secret_that_is_sealed_by_the_rule_is_fine(tmp_path: Path) -> None:
             "inside of a text",
         ),
         ("k/kustomization.yaml", "secretGenerator: [{name: a, literals: [k=v]}]", "plain text"),
-        ("charts/x/templates/s.yaml", "{{ if .x }}\nkind: Secret\n{{ end }}", "template makes"),
-        ("values/templates/s.yaml.j2", "{% if x %}\nkind: 'Secret'\n{% endif %}", "template makes"),
+        (
+            "charts/x/templates/s.yaml",
+            "{{ if .x }}\nkind: Secret\ndata:\n{{ end }}",
+            "in a template",
+        ),
+        (
+            "values/templates/s.yaml.j2",
+            "{% if x %}\n- {kind: 'Secret', data: {}}\n{% endif %}",
+            "in a template",
+        ),
         ("flux/broken.yaml", "a: [", "is no YAML"),
+        ("a.yaml", "a: !tag\n---\nkind: Secret # x\nstringData: {}", "in a template"),
         (
             "a.sops.yaml",
             SEALED.replace("stringData: {", "stringData: {open: v, "),
@@ -101,6 +110,7 @@ def test_what_is_plain_is_refused(tmp_path: Path, name: str, text: str, words: s
         ("a.yaml", "{kind: ExternalSecret, metadata: {name: a}, spec: {data: [{secretKey: k}]}}"),
         ("a.yaml", "{kind: ConfigMap, data: {note: a Secret is named here}}"),
         ("charts/x/templates/d.yaml", "{{ if .x }}\nsecretKeyRef: {}\n{{ end }}"),
+        ("values/templates/h.yaml.j2", "{% if x %}\nvaluesFrom:\n  - kind: Secret\n{% endif %}"),
     ],
 )
 def test_what_only_names_a_secret_is_not(tmp_path: Path, name: str, text: str) -> None:

@@ -72,13 +72,13 @@ def _asked(place: Place, env: str) -> bool:
 
 def _place(root: Path, place: Place, found: list[Sealed], report: Report, *, asked: bool) -> None:
     begun = bool(place.recipients) or asked
-    missing = _missing(inventory.wanted(root, place), found) if begun else []
+    wanted = inventory.wanted(root, place) if begun else []
     command = f"`{_init(place)}`"
     if not begun:
         report.remarks.append(
             f"{place.folder}: waits for a key, {command} makes one and what can be made"
         )
-    for secret, absent in missing:
+    for secret, absent in _missing(wanted, found):
         file = f"{place.folder}/{secret.name}{rules.ENDING}"
         what = f"lacks {', '.join(absent)}"
         if absent == secret.keys:
@@ -86,7 +86,10 @@ def _place(root: Path, place: Place, found: list[Sealed], report: Report, *, ask
         report.problems.append(
             f"{file}: Secret {secret.namespace}/{secret.name} {what}; next: {command}"
         )
+    needed = {_name(secret) for secret in wanted}
     for sealed in found:
+        if sealed.name not in needed:
+            report.remarks.append(f"{sealed.file.name}: nothing reads it; is it needed any more?")
         report.problems += _stranger(place, sealed)
         _open(root, place, sealed, report)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from xwiki_stack import cluster, generate, gitops, intent, repo, steps
+from xwiki_stack import cluster, generate, gitops, repo, steps
 from xwiki_stack.errors import IntentError, RefusedError, StackError
 from xwiki_stack.secrets import check, keys, provision, rotation, rules, sops, tree
 
@@ -142,8 +142,7 @@ def _rotate(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    if arguments.env:
-        intent.load_environment(arguments.env)
+    provision.chosen(repo.ROOT, arguments.env)
     if arguments.env or any(place.recipients for place in rules.places()):
         _install()
     report = check.check(repo.ROOT, arguments.env)

@@ -17,15 +17,18 @@ Manifest = dict[str, Any]
 COUNTEREXAMPLES = "tests/policy/counterexamples/"
 """Manifests that are wrong on purpose."""
 
-LARGEST = 2_000_000
-"""Bytes of a file that is looked into; what people write is smaller."""
-
 _SEALED = re.compile(
     r"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]+,iv:[A-Za-z0-9+/=]+,tag:[A-Za-z0-9+/=]+,type:[a-z]+\]"
 )
 _PRIVATE = re.compile(rb"AGE-SECRET-KEY-(PQ-)?1[0-9A-Z]{50}")
-_KIND = re.compile(r"""^\s*(?:-\s+)?["']?kind["']?:\s*["']?Secret["']?\s*(?:#.*)?$""", re.M)
-_VALUES = re.compile(r"""^\s*["']?(?:data|stringData)["']?:""", re.M)
+_KIND = re.compile(r"""(?:^|[{,-])\s*["']?kind["']?:\s*["']?Secret["']?\s*(?:[,}]|#.*$|$)""", re.M)
+_VALUES = re.compile(r"""(?:^|[{,])\s*["']?(?:data|stringData)["']?:""", re.M)
+"""A Secret with values, in a text that is no YAML by itself."""
+
+_WORDS = (b"Secret", b"secretGenerator", b"sops")
+"""Without one of them a file holds nothing of ours, and need not be parsed."""
+
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # bundles of CRDs take the other minutes
 _COPY = "kubectl.kubernetes.io/last-applied-configuration"
 _STORES = ("kms", "gcp_kms", "azure_kv", "hckms", "hc_vault", "pgp", "key_groups")
 """Where sops' metadata keeps keys that are none of age's."""
@@ -45,15 +48,15 @@ class File:
 
     @cached_property
     def content(self) -> bytes:
-        """Its bytes; none of what is no file, or larger than people write."""
-        small = self.path.is_file() and self.path.stat().st_size <= LARGEST
-        return self.path.read_bytes() if small else b""
+        """Its bytes."""
+        return self.path.read_bytes()
 
     @cached_property
     def documents(self) -> list[Any] | None:
         """Its YAML documents (JSON is YAML); None where it is a template, or broken."""
         try:
-            return [item for item in yaml.safe_load_all(self.content) if item is not None]
+            every = yaml.load_all(self.content, Loader=_Loader)
+            return [item for item in every if item is not None]
         except (yaml.YAMLError, ValueError):
             return None
 
@@ -127,17 +130,19 @@ def private(file: File) -> bool:
 
 def plain(file: File) -> list[str]:
     """What is wrong with the Secrets of a file: all that is not sealed, or looks as if it was."""
+    tree = file.name.startswith("flux/")
+    if not tree and not any(word in file.content for word in _WORDS):
+        return []
     if file.documents is None:
-        if _KIND.search(file.content.decode(errors="replace")):
-            return ["a template makes a Secret; charts and templates only name them"]
-        broken = file.name.startswith("flux/") and not file.name.endswith(".j2")
-        return ["is no YAML, so nobody can tell whether it holds a Secret"] if broken else []
+        if _hides(file.content.decode(errors="replace")):
+            return ["holds what looks like a Secret, in a template or in what is no YAML"]
+        return ["is no YAML, so nobody can tell whether it holds a Secret"] if tree else []
     return [problem for document in file.documents for problem in _plain(document, top=True)]
 
 
 def sealed(file: File) -> Sealed | None:
     """The sealed Secret of a file that holds one and nothing else, or None."""
-    documents = file.documents or []
+    documents = (b"sops" in file.content and file.documents) or []
     if len(documents) != 1 or not isinstance(documents[0], dict) or "sops" not in documents[0]:
         return None
     return Sealed(file, documents[0]) if documents[0].get("kind") == "Secret" else None
@@ -149,7 +154,7 @@ def _plain(value: Any, *, top: bool = False) -> Iterator[str]:
         for inner in value:
             yield from _plain(inner)
     elif isinstance(value, str):
-        if _KIND.search(value) and _VALUES.search(value):
+        if _hides(value):
             yield "a Secret stands inside of a text"
     elif isinstance(value, dict):
         if value.get("kind") == "Secret" and {"metadata", "data", "stringData"} & set(value):
@@ -159,6 +164,11 @@ def _plain(value: Any, *, top: bool = False) -> Iterator[str]:
             yield "secretGenerator makes a Secret from plain text"
         for inner in value.values():
             yield from _plain(inner)
+
+
+def _hides(text: str) -> bool:
+    """Whether a text has what looks like a Secret with values."""
+    return bool(_KIND.search(text) and _VALUES.search(text))
 
 
 def _unsealed(item: Manifest, *, alone: bool) -> Iterator[str]:
