@@ -707,6 +707,12 @@ def seal_to_another(made: Checkout) -> None:
     path.write_text(sops.rotated(made.root, path, made.key, add=[public()]))
 
 
+def seal_to_a_cloud(made: Checkout) -> None:
+    path = made.path("grafana-admin")
+    other = "sops:\n  kms:\n    - {arn: 'arn:x', created_at: '2026-01-01T00:00:00Z', enc: x}\n"
+    path.write_text(path.read_text().replace("sops:\n", other, 1))
+
+
 def name_another(made: Checkout) -> None:
     facts = made.root / "values/clusters/main.yaml"
     facts.write_text(rules.with_recipients(facts, (*keys.read(made.key), public())))
@@ -758,6 +764,7 @@ def add_a_key_file(made: Checkout) -> None:
             ["lacks encryption-key; next: `xwiki-stack secrets init --env prod`", "changed"],
         ),
         (seal_to_another, ["whom .sops.yaml does not name; next: `xwiki-stack secrets rotate"]),
+        (seal_to_a_cloud, ["is sealed to keys of kms, which no rule has"]),
         (name_another, ["is not sealed to age1"] * 11),
         (write_a_rule_by_hand, [".sops.yaml: says something else than the intent"]),
         (put_it_elsewhere, ["flux/infra/grafana-admin.sops.yaml: is in no folder"]),
@@ -785,6 +792,17 @@ def test_check_refuses(
     assert ended.code == 1
     assert set(ended.out.splitlines()) >= set(said)
     assert ended.err == f"xwiki-stack: {len(said)} mistake(s) with Secrets, each in a line above\n"
+
+
+def test_what_nothing_reads_any_more_is_said_and_not_refused(full: Checkout) -> None:
+    path = full.path("xwiki-stack-backups-prune").with_name("left-over.sops.yaml")
+    item = {"kind": "Secret", "metadata": {"name": "left-over"}, "stringData": {"k": "v"}}
+    tree.write(path, sops.seal(full.root, path, item))
+    report = check.check(full.root)
+    assert report.problems == []
+    assert report.remarks == [
+        "flux/apps/xwiki-stack/prod/left-over.sops.yaml: nothing reads it; is it needed any more?"
+    ]
 
 
 def test_without_the_key_check_says_that_it_opened_nothing(full: Checkout) -> None:
