@@ -20,7 +20,7 @@ import yaml
 
 from tests import clusters, environments, sealing
 from tests.sealing import GIVEN, Checkout
-from xwiki_stack import cluster, credentials, proc, repo
+from xwiki_stack import cluster, credentials, gitops, proc, repo
 from xwiki_stack.cluster import pins, programs
 from xwiki_stack.errors import DamagedError, IntentError, MachineError, RefusedError
 from xwiki_stack.secrets import check, inventory, keys, provision, rotation, rules, sops, tree
@@ -280,6 +280,18 @@ def test_a_value_that_a_chart_asks_for_later_joins_the_others(
     assert now == had
     for line in re.findall(r"^  .*ENC\[.*$", text, re.M):
         assert line in path.read_text() or "mac:" in line
+
+
+def test_a_secret_that_is_mounted_whole_is_nothing_to_invent(
+    fresh: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = gitops.Secret("open4goods-prod", "whole", (), "x", "x")
+    monkeypatch.setattr(inventory, "wanted", lambda _root, place: [whole] * bool(place.environment))
+    outcome = provision.init(fresh.root, "prod", {}, lambda _question: "")
+    assert outcome.written == []
+    assert outcome.missing[0].startswith("open4goods-prod/whole: all of it")
+    (said,) = problems(fresh, "prod")[:1]
+    assert "Secret open4goods-prod/whole does not exist, with keys that no chart names" in said
 
 
 def test_a_value_joins_those_that_are_in_base64(
@@ -734,6 +746,11 @@ def call_it_otherwise(made: Checkout) -> None:
     path.with_name("extra.yaml").write_text(path.read_text())
 
 
+def seal_it_twice(made: Checkout) -> None:
+    path = made.path("grafana-admin")
+    path.with_name("again.sops.yaml").write_text(path.read_text())
+
+
 def put_two_in_one(made: Checkout) -> None:
     path = made.path("grafana-admin")
     path.write_text(f"{path.read_text()}---\n{path.read_text()}")
@@ -768,7 +785,11 @@ def add_a_key_file(made: Checkout) -> None:
         (name_another, ["is not sealed to age1"] * 11),
         (write_a_rule_by_hand, [".sops.yaml: says something else than the intent"]),
         (put_it_elsewhere, ["flux/infra/grafana-admin.sops.yaml: is in no folder"]),
-        (call_it_otherwise, ["extra.yaml: is sealed, but its name"]),
+        (
+            call_it_otherwise,
+            ["the same Secret is in another file"] * 2 + ["extra.yaml: is sealed, but its name"],
+        ),
+        (seal_it_twice, ["the same Secret is in another file"] * 2),
         (
             put_two_in_one,
             ["grafana-admin does not exist", "holds something else than one sealed Secret"],

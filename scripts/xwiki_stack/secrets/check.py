@@ -82,12 +82,18 @@ def _place(root: Path, place: Place, found: list[Sealed], report: Report, *, ask
         file = f"{place.folder}/{secret.name}{rules.ENDING}"
         what = f"lacks {', '.join(absent)}"
         if absent == secret.keys:
-            what = f"does not exist, with {', '.join(absent)}"
+            what = f"does not exist, with {', '.join(absent) or 'keys that no chart names'}"
         report.problems.append(
             f"{file}: Secret {secret.namespace}/{secret.name} {what}; next: {command}"
         )
     needed = {_name(secret) for secret in wanted}
+    names = [sealed.name for sealed in found]
     for sealed in found:
+        if names.count(sealed.name) > 1:
+            report.problems.append(
+                f"{sealed.file.name}: the same Secret is in another file, too, and kustomize takes"
+                " none of both; next: remove one"
+            )
         if sealed.name not in needed:
             report.remarks.append(f"{sealed.file.name}: nothing reads it; is it needed any more?")
         report.problems += _stranger(place, sealed)

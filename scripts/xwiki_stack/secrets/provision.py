@@ -124,9 +124,10 @@ def _refuse_unknown(wanted: list[Secret], given: Given) -> None:
                 f"nothing here needs a Secret {name!r}", allowed=", ".join(sorted(known)) or "none"
             )
         for key in values:
-            if known[name] and key not in known[name]:
+            if key not in known[name]:
                 raise IntentError(
-                    f"nothing reads {key!r} of Secret {name}", allowed=", ".join(known[name])
+                    f"nothing reads {key!r} of Secret {name}",
+                    allowed=", ".join(known[name]) or "none",
                 )
 
 
@@ -148,6 +149,8 @@ def _provide(root: Path, place: Place, secret: Secret, source: Source, outcome: 
         return
     values = {key: source(secret, key) for key in absent}
     unknown = [key for key, value in values.items() if not value]
+    if not secret.keys:  # mounted whole: its reader alone knows what it looks for
+        unknown = ["all of it, since no chart names a key; seal a file of your own with sops"]
     if unknown:
         outcome.missing.append(f"{secret.namespace}/{secret.name}: {', '.join(unknown)}")
         return
