@@ -1,6 +1,6 @@
 module xwiki-stack/bed/sops
 
-go 1.26.8
+go 1.26.0
 
 tool github.com/getsops/sops/v3/cmd/sops
 
