@@ -213,11 +213,7 @@ def _asker() -> provision.Ask:
 
 
 def _install() -> None:
-    """sops, and helm for what the charts read."""
-    steps.execute(cluster.tool_steps(also=("sops",)), _worked)
-
-
-def _worked(line: str) -> None:
-    """Print what a step did; where all is there, the steps are of no interest."""
-    if "nothing to do" not in line:
-        print(line)
+    """sops, and helm for what the charts read, unless both are there."""
+    tools = cluster.tools()
+    if not (tools.sops.exists() and tools.helm.exists()):
+        steps.execute(cluster.tool_steps(also=("sops",)), print)
