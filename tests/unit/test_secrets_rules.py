@@ -127,9 +127,10 @@ def test_the_committed_cluster_takes_a_recipient_and_changes_in_nothing_else(val
     file = values / "clusters" / "main.yaml"
     shutil.copyfile(repo.ROOT / "values" / "clusters" / "main.yaml", file)
     before, wanted = file.read_text().splitlines(), yaml.safe_load(file.read_text())
-    name_recipients(values, ONE)
+    recipients = (*intent.load_cluster("main", values).recipients, ONE)
+    name_recipients(values, *recipients)
     after = file.read_text().splitlines()
     assert [line for line in after if line in before] == before
-    wanted["secrets"]["recipients"] = [ONE]
+    wanted["secrets"]["recipients"] = [*recipients]
     assert yaml.safe_load(file.read_text()) == wanted
-    assert intent.load_cluster("main", values).recipients == (ONE,)
+    assert intent.load_cluster("main", values).recipients == recipients
