@@ -18,6 +18,7 @@ from xwiki_stack import gitops, intent, repo, sizing, templates
 from xwiki_stack.backup import rewrite
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
+from xwiki_stack.secrets import rules
 
 ROOT = repo.ROOT
 """Where generated files go: the checkout."""
@@ -243,6 +244,7 @@ def _wanted(names: Sequence[str] | None) -> tuple[list[Generated], list[str]]:
             if any(environment.purpose != "local" for environment in carried):
                 files += cluster_files(intent.load_cluster(name), carried)
         files.append(Generated(REFERENCE, reference()))
+        files.append(Generated(ROOT / rules.FILE, rules.text()))
     return files, skipped
 
 

@@ -25,6 +25,8 @@ class Tools:
     rclone: Path
     promtool: Path
     """These three are only there when tests asked for them."""
+    sops: Path
+    """Only there when tests or `secrets` asked for it."""
 
     @property
     def folder(self) -> Path:
@@ -44,6 +46,7 @@ def tools() -> Tools:
         versitygw=_home(every["versitygw"]) / "versitygw",
         rclone=_home(every["rclone"]) / "rclone",
         promtool=_home(every["promtool"]) / "promtool",
+        sops=_home(every["sops"]) / "sops",
     )
 
 
