@@ -16,6 +16,7 @@ COMMANDS: dict[str, list[str]] = {
     "types (mypy)": ["mypy"],
     "YAML (yamllint)": ["yamllint", "--strict", "."],
     "values of upstream charts": ["xwiki-stack", "upstream"],
+    "Secrets": ["xwiki-stack", "secrets", "check"],
     "chart (helm lint)": ["helm", "lint", "--strict", "--quiet", "."],
     "tests": ["python", "-m", "pytest", "-q", *(f"tests/{name}" for name in FLOORS)],
 }

@@ -39,6 +39,8 @@ from xwiki_stack.errors import (
     StackError,
 )
 from xwiki_stack.review import report, review
+from xwiki_stack.secrets import cli as sealed
+from xwiki_stack.upgrade import cli as upgrades
 
 INTERRUPTED = 130
 
@@ -387,6 +389,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     backups.add(command)
 
+    sealed.add(
+        verbs.add_parser(
+            "secrets",
+            help="Secrets in Git, sealed: make, edit, rotate, check",
+            description="Secrets in Git, sealed by SOPS to age keys. No plain value comes into a "
+            "file of the checkout, an argument or an output.",
+            epilog="`xwiki-stack secrets VERB --help` explains each.",
+        )
+    )
     _add_images(verbs)
 
     verb("check", _check, "Everything that needs no cluster")
@@ -479,6 +490,8 @@ def _add_looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--format", choices=("text", "markdown", "json"), default="text", help="default: text"
     )
+
+    upgrades.add(verb("upgrade", upgrades.run, upgrades.SUMMARY, upgrades.MORE))
 
 
 def _add_images(verbs: Any) -> None:

@@ -18,6 +18,7 @@ from xwiki_stack import gitops, intent, repo, sizing, templates
 from xwiki_stack.backup import rewrite
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
+from xwiki_stack.secrets import rules
 
 ROOT = repo.ROOT
 """Where generated files go: the checkout."""
@@ -243,6 +244,7 @@ def _wanted(names: Sequence[str] | None) -> tuple[list[Generated], list[str]]:
             if any(environment.purpose != "local" for environment in carried):
                 files += cluster_files(intent.load_cluster(name), carried)
         files.append(Generated(REFERENCE, reference()))
+        files.append(Generated(ROOT / rules.FILE, rules.text()))
     return files, skipped
 
 
@@ -264,18 +266,20 @@ def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
         0 if intent.is_undecided(said.get(key, intent.UNDECIDED)) else int(said[key].rstrip("h"))
         for key in ("rpo", "rto")
     )
-    drills = said.get("drills", "")
+    drills, source = said.get("drills", ""), _source(environment)
     return {
         **said,
         "rpo": rpo,
         "rto": rto,
         "promised": sizing.DRILLS.get(drills),
-        "source": _source(environment),
+        "source": source,
         "volume": sizing.drill_volume(sizing.volumes(environment, cluster)),
-        "alerts": sizing.alerts(rpo, rto, drills),
+        # The records of drills lie where the sets do, so they are missed there.
+        "alerts": sizing.alerts(rpo, rto, "" if source else drills),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
         "port": _port(said["target"]["endpoint"], environment),
         "schedules": sizing.schedules(rpo),
+        "patience": sizing.patience(rto),
         "retention": sizing.retention(int(said["target"]["retentionDays"]), rpo),
     }
 

@@ -53,6 +53,7 @@ class Cluster:
     `cpu`, `memory` and `disk` are what each node offers to pods and volumes: cores, bytes, bytes.
     `domain` is that of its host names, or `undecided`. `backups` is the S3 target of volume backups
     (bucket, region), empty while undecided; `email` is empty while undecided. `ttl` is in seconds.
+    `recipients` are the age keys that open its Secrets, none before anybody holds a key.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Cluster:
     ttl: int
     receivers: str
     secrets: dict[str, str]
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,7 @@ def load_cluster(name: str, values: Path = VALUES) -> Cluster:
             "role": "xwiki-stack",
             **document.get("secrets", {"backend": "sops"}),
         },
+        recipients=tuple(document.get("secrets", {}).get("recipients", ())),
     )
 
 
@@ -268,6 +271,11 @@ def host_of(name: str, cluster: Cluster) -> str:
 def is_undecided(value: str) -> bool:
     """Whether a value says that it is none yet, be it a part of a longer text."""
     return bool(_UNDECIDED_WORD.search(value))
+
+
+def refuse_versions(mysql: str, xwiki: str, where: str) -> None:
+    """Raise IntentError for a line of MySQL or a release of XWiki that no intent may name."""
+    _refuse(where, _reference("environment"), _old_versions(mysql, xwiki))
 
 
 def refuse_shared_host(environment: Environment) -> None:

@@ -533,7 +533,7 @@ def schedules(rpo_hours: int) -> Schedules:
             site="17,47 * * * *",
             xar="24 1 * * *",
             verify="2,32 * * * *",
-            prune="7 9 * * *",
+            prune="9 9 * * *",
             canary="7,37 * * * *",
             minutes=25,
             reason="An RPO of 1 hour: a set every 30 minutes, so that one failed run breaks no"
@@ -543,16 +543,26 @@ def schedules(rpo_hours: int) -> Schedules:
     minutes = min(360, hours * 50)
     site = range(1, 25, hours)
     proof = [(hour + hours // 2) % 24 for hour in site]
+    proven = 17 if hours > 1 else 47
+    # While the newest set is proven: it refuses before, and once the next one lies there.
+    pruning = 60 * (1 + hours // 2) + proven + min(90, 15 * hours)
     export = 60 + 17 + (60 * (hours // 2) or 30) // 2
     return Schedules(
         site=f"17 {_hours(site)} * * *",
         xar=f"{export % 60} {export // 60} * * *",
-        verify=f"{17 if hours > 1 else 47} {_hours(proof)} * * *",
-        prune=f"47 {proof[0] + 1} * * *",
+        verify=f"{proven} {_hours(proof)} * * *",
+        prune=f"{pruning % 60} {pruning // 60} * * *",
         canary=f"7 {_hours(site)} * * *",
         minutes=minutes,
         reason=f"An RPO of {rpo_hours} hours: a set every {each}, so that one failed run breaks no"
         " promise",
+    )
+
+
+def patience(rto_hours: int) -> Derived:
+    """Minutes after which a restore is taken to hang: one that is late is worth more than none."""
+    return Derived(
+        str(max(720, 180 * rto_hours)), "Three times the RTO, at least half a day: it hangs then"
     )
 
 

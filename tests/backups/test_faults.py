@@ -400,11 +400,12 @@ def test_a_power_cut_leaves_no_set_and_the_next_run_works(
         wiki.fill(rows=5)
         run(wiki)
         later()
-        wiki.write("store/large", chance.randbytes(40 * MIB))
+        wiki.write("store/large", chance.randbytes(100 * MIB))
         before, sets = stored(wiki), wiki.sets()
         child = started(wiki.config(name="apart"))
         eventually(lambda: len(wiki.keys("sets/")) > len(sets) * 3, seconds=30, pause=0.01)
         time.sleep(chance.uniform(0, 0.4))
+        assert child.poll() is None, "the run had ended before the cut: nothing is proven"
         child.send_signal(signal.SIGKILL)
         os.kill(int(node.pid_file.read_text().split()[0]), signal.SIGKILL)
         cut_off(wiki)

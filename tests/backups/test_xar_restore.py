@@ -233,6 +233,9 @@ def test_what_is_not_there_is_said_with_what_is(source: Live) -> None:
         (["--page", "Gone.Page", "--attachment", "a"], 6, "no page Gone.Page to attach to"),
         (["--attachment", "a map.png"], 2, "need --page"),
         (["--page", "Travel.Rome", "--kind", "site"], 2, "of kind xar"),
+        # A variable that is empty asks for no whole wiki, and no whole page.
+        (["--page", ""], 2, "--page: is empty"),
+        (["--page", "Travel.Rome", "--attachment", ""], 2, "--attachment: is empty"),
         (["--kind", "xar", "--only", "files"], 2, "for sets of kind site"),
         (["2020", "--page", "Travel.Rome"], 2, "no sets are called '2020'"),
     ):

@@ -73,8 +73,11 @@ def test_each_verb_is_a_cronjob_that_never_overlaps_and_always_ends() -> None:
         job = spec["jobTemplate"]["spec"]
         # A whole run that failed is not tried again at once: its reason is to be read.
         assert job["backoffLimit"] == 0
-        minutes = schemas.defaults("backups")["limits"]["runMinutes"]
-        assert job["activeDeadlineSeconds"] > 60 * minutes
+        limits = schemas.defaults("backups")["limits"]
+        minutes = limits[
+            "restoreMinutes" if "restore" in item["metadata"]["name"] else "runMinutes"
+        ]
+        assert job["activeDeadlineSeconds"] == 60 * (minutes + 15)
 
 
 @pytest.mark.fault(16)
@@ -354,7 +357,12 @@ def fires(schedule: str) -> list[int]:
     return sorted(60 * hour + minute for hour in every for minute in map(int, minutes.split(",")))
 
 
-@pytest.mark.parametrize("rpo", [1, 2, 3, 4, 5, 6, 8, 12, 23, 24, 36, 48, 100])
+def times_before(moment: int, times: list[int]) -> list[int]:
+    """Those of a day that lie before one of them, on the day before as well."""
+    return [time for day in (-1440, 0) for time in (day + each for each in times) if time < moment]
+
+
+@pytest.mark.parametrize("rpo", [*range(1, 26), 36, 48, 100])
 def test_one_failed_run_breaks_no_promise(rpo: int) -> None:
     found = sizing.schedules(rpo)
     times = fires(found.site)
@@ -364,7 +372,11 @@ def test_one_failed_run_breaks_no_promise(rpo: int) -> None:
     assert found.minutes < gap
     assert len(fires(found.verify)) == len(times)
     assert not set(fires(found.verify)) & set(times)
-    assert len(fires(found.prune)) == 1
+    # Prune acts while the newest set is proven: after a proof, before the next set lies there.
+    (pruning,) = fires(found.prune)
+    assert max(times_before(pruning, times), default=0) < max(
+        times_before(pruning, fires(found.verify)), default=0
+    ), (times, found.verify, found.prune)
     (export,) = fires(found.xar)
     others = [*times, *fires(found.verify), *fires(found.prune)]
     assert min(abs(export - other) for other in others) >= min(gap // 8, 60)
@@ -501,6 +513,7 @@ def test_staging_may_try_the_sets_of_prod(tmp_path: Path) -> None:
                                "trusted": [f"{'A' * 43}="]}  # fmt: skip
     # Nobody tries its own, so nobody misses that.
     assert (drill["enabled"], drill["maxAgeDays"]) == (True, 0)
+    assert values["backups"]["metrics"]["rules"]["drillDays"] == 0
     data = environments.only(render.helm_template(values=[values]), "ConfigMap", "-backups")["data"]
     path = tmp_path / "drill.yaml"
     path.write_text(data["drill.yaml"])
@@ -508,6 +521,14 @@ def test_staging_may_try_the_sets_of_prod(tmp_path: Path) -> None:
     assert (said.environment, said.need_drill().source) == ("staging", "prod")
     assert said.store.prefix == "prod/"
     assert set(said.keys.trusted) == {f"{'A' * 43}=", f"{'B' * 42}A="}
+    # And whoever brings one into staging finds it where the drill does.
+    path.write_text(data["restore-from.yaml"])
+    brought, own = config.load(path), tmp_path / "restore.yaml"
+    own.write_text(data["restore.yaml"])
+    assert (brought.environment, brought.purpose) == ("staging", "staging")
+    assert (brought.store, brought.keys.trusted) == (said.store, said.keys.trusted)
+    assert brought.need_database() == config.load(own).need_database()
+    assert config.load(own).store.prefix == "staging/"
 
 
 def test_sets_of_an_environment_that_has_none_or_lie_elsewhere_are_not_tried(

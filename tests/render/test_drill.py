@@ -57,7 +57,7 @@ def test_the_drill_ends_and_its_companions_with_it() -> None:
     job = cronjob("drill", ON)["spec"]["jobTemplate"]["spec"]
     limits, drill = (schemas.defaults("backups")[key] for key in ("limits", "drill"))
     waits = drill["databaseMinutes"] + drill["wikiMinutes"]
-    assert job["activeDeadlineSeconds"] > 60 * (limits["runMinutes"] + waits)
+    assert job["activeDeadlineSeconds"] > 60 * (limits["restoreMinutes"] + waits)
     assert job["backoffLimit"] == 0
     # The volume lives as long as the pod, and the pod as long as its Job is kept.
     assert job["ttlSecondsAfterFinished"] <= 86400

@@ -1,14 +1,16 @@
 {{/* The engine's configuration (scripts/xwiki_stack/backup/config.schema.json). Given (root, role): who restores
 logs in as the application, whose account may create the schemas, and holds the key that opens sets. A drill does so
-as well, but into the database beside it, and looks at the wiki beside it. The exporter knows the store and whose
+as well, but into the database beside it, and looks at the wiki beside it. Who restores from another environment finds
+its sets where the drill finds them. The exporter knows the store and whose
 signatures count, no more. */}}
 {{- define "backups.engine" -}}
 {{- $ := index . 0 }}
 {{- $role := index . 1 }}
 {{- $v := $.Values }}
 {{- $drills := eq $role "drill" }}
-{{- $restores := or $drills (eq $role "restore") }}
-{{- $source := ternary $v.drill.source dict $drills }}
+{{- $elsewhere := eq $role "restore-from" }}
+{{- $restores := or $drills $elsewhere (eq $role "restore") }}
+{{- $source := ternary $v.drill.source dict (or $drills $elsewhere) }}
 {{- $tells := eq $role "exporter" }}
 environment: {{ $v.environment | quote }}
 purpose: {{ $v.purpose }}
@@ -38,7 +40,7 @@ keys:
   {{- else }}
   indexIdentityFile: /run/secrets/backups/index-identity
   {{- end }}
-  {{- if ne $role "restore" }}
+  {{- if not (hasPrefix "restore" $role) }}
   signingKeyFile: /run/secrets/backups/signing-key
   {{- end }}
 database:

@@ -1,7 +1,7 @@
 {{/* A CronJob. Given: root, role (its name, and the verb unless `arguments` says more), schedule, config (key of the
 ConfigMap), secret (name), keys (those of it that are read; none where it knows no store), database (key of the
 password, empty: none), web (key of the wiki's password, empty: none), files (how XWiki's volume is mounted: ro, rw, empty: not).
-minutes: what it may take beside limits.runMinutes. beside: a database and a wiki of its own run in the pod. */}}
+minutes: what it may take. beside: a database and a wiki of its own run in the pod. */}}
 {{- define "backups.cronjob" -}}
 {{- $ := .root }}
 apiVersion: batch/v1
@@ -29,8 +29,8 @@ spec:
     spec:
       # The engine retries what may pass by itself; another try of a whole run is the next schedule's.
       backoffLimit: 0
-      # The engine ends itself after limits.runMinutes, with a reason; this is for one that cannot.
-      activeDeadlineSeconds: {{ mul 60 (add $.Values.limits.runMinutes (.minutes | default 0) 15) }}
+      # The engine ends itself before, with a reason; this is for one that cannot.
+      activeDeadlineSeconds: {{ mul 60 (add .minutes 15) }}
       # A pod keeps its logs, and one that brought a volume keeps that as well.
       ttlSecondsAfterFinished: {{ ternary 86400 604800 (not (not .beside)) }}
       template:

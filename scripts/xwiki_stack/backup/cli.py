@@ -129,15 +129,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     _add_kind(command, "of which kind (default: site)")
     command.add_argument(
-        "--page", default="", metavar="REFERENCE", help="one page of a xar set: Space.Page"
+        "--page",
+        type=_given,
+        metavar="REFERENCE",
+        help="one page of a xar set: Space.Page",
     )
     command.add_argument(
-        "--attachment", default="", metavar="NAME", help="of that page, and nothing else of it"
+        "--attachment",
+        type=_given,
+        metavar="NAME",
+        help="of that page, and nothing else of it",
     )
     command.add_argument(
         "--as",
         dest="target",
-        default="",
+        type=_given,
         metavar="NAME",
         help="reference of the copied page, or name of the copied attachment (default: the own"
         " one with the set's day)",
@@ -309,7 +315,7 @@ def _restore(arguments: argparse.Namespace) -> None:
     name = "" if arguments.set == "newest" else arguments.set
     _expect_sense(arguments)
     if arguments.page:
-        one = page.Wish(arguments.page, arguments.attachment, arguments.target, name,
+        one = page.Wish(arguments.page, arguments.attachment or "", arguments.target or "", name,
                         arguments.source)  # fmt: skip
         copy = page.beside(_config(arguments), one, print)
         print(f"made {copy.reference}: {copy.url}")
@@ -329,6 +335,13 @@ def _restore(arguments: argparse.Namespace) -> None:
         f"restored {outcome.found.manifest.id}: {outcome.tables} tables, {outcome.files} files,"
         f" in {clock(outcome.seconds)}; start XWiki now"
     )
+
+
+def _given(text: str) -> str:
+    """What a variable that is empty would turn into another request."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    return text
 
 
 def _expect_sense(arguments: argparse.Namespace) -> None:

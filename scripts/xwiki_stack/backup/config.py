@@ -83,6 +83,7 @@ class Limits:
     """Of one run, and of how long packs are shared."""
 
     run_minutes: int = 360
+    restore_minutes: int = 720
     generation_sets: int = 7
     generation_days: int = 7
     pack_bytes: int = 48 * 2**20
@@ -203,6 +204,7 @@ def load(path: Path) -> Config:
         web=_web(document["web"]) if "web" in document else None,
         limits=Limits(
             run_minutes=limits.get("runMinutes", Limits.run_minutes),
+            restore_minutes=limits.get("restoreMinutes", Limits.restore_minutes),
             generation_sets=limits.get("generationSets", Limits.generation_sets),
             generation_days=limits.get("generationDays", Limits.generation_days),
             pack_bytes=limits.get("packMiB", Limits.pack_bytes >> 20) << 20,

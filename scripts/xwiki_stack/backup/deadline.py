@@ -10,10 +10,11 @@ from xwiki_stack.errors import IncompleteError
 
 
 @contextlib.contextmanager
-def within(minutes: float) -> Iterator[Callable[[], None]]:
+def within(minutes: float, key: str = "limits.runMinutes") -> Iterator[Callable[[], None]]:
     """Give the block so long; gives what a loop calls to see whether its time is over.
 
-    In the main thread a signal also interrupts what waits, such as an upload that stands still.
+    key: what an operator may raise. In the main thread a signal also interrupts what waits, such as
+    an upload that stands still.
     Raises IncompleteError.
     """
     end = time.monotonic() + 60 * minutes
@@ -21,7 +22,7 @@ def within(minutes: float) -> Iterator[Callable[[], None]]:
     def over() -> IncompleteError:
         return IncompleteError(
             f"took longer than {minutes:g} min and was ended",
-            next="see what was slow (network, database), or raise limits.runMinutes",
+            next=f"see what was slow (network, database), or raise {key}",
         )
 
     def check() -> None:

@@ -109,7 +109,7 @@ def kit(config: Config, *, quick: bool) -> Kit:
     IntentError; that a key does not open the set stands in the sheet and is its `problem`.
     """
     store, trusted = Store(config), config.need_trusted()
-    now = store.now()
+    now = store.hasty().now()
     newest = manifest.listing(store, trusted, config.environment, Site).newest
     openings = _openings(config, store, newest, quick=quick) if newest else []
     failed = [item.error for item in openings if item.error]

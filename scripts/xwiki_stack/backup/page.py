@@ -74,7 +74,7 @@ def beside(config: Config, wish: Wish, emit: Emit) -> Outcome:
         _expect_no_attachment(web, wiki, reference, target)
     else:
         _expect_no_page(web, wiki, target)
-    with deadline.within(config.limits.run_minutes):
+    with deadline.within(config.limits.restore_minutes, "limits.restoreMinutes"):
         emit(f"set {made.id}: opening all of wiki {wiki} before anything is sent")
         held = xar.open_archive(store, export, identities)
         pages = [page for page in held.pages if page.reference == reference]

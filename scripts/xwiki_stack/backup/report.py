@@ -31,7 +31,7 @@ class Report:
 
 def listed(config: Config, kinds: Sequence[str] = tuple(manifest.KINDS)) -> str:
     """All sets of these kinds, newest first: moment, size, what was proven."""
-    store, trusted = Store(config), config.need_trusted()
+    store, trusted = Store(config).hasty(), config.need_trusted()
     sets = manifest.merged(manifest.listings(store, trusted, config.environment, kinds).values())
     records = evidence.read(store, trusted)
     if not sets.sets and not sets.unreadable:
@@ -50,7 +50,7 @@ def listed(config: Config, kinds: Sequence[str] = tuple(manifest.KINDS)) -> str:
 
 def shown(config: Config, name: str, kind: str = manifest.SITE) -> str:
     """One set in detail. kind: of the newest one, where no other is named."""
-    store, trusted = Store(config), config.need_trusted()
+    store, trusted = Store(config).hasty(), config.need_trusted()
     sets = manifest.listings(store, trusted, config.environment)
     if name == "newest":
         found = sets[kind].newest or sets[kind].find("")
@@ -74,7 +74,7 @@ def shown(config: Config, name: str, kind: str = manifest.SITE) -> str:
 
 def status(config: Config) -> Report:
     """Of each kind: newest set, its age against the promise, newest proofs; what is wrong."""
-    store, trusted = Store(config), config.need_trusted()
+    store, trusted = Store(config).hasty(), config.need_trusted()
     sets = manifest.listings(store, trusted, config.environment)
     return judge(config, sets, evidence.read(store, trusted), store.now())
 

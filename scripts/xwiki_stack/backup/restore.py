@@ -81,7 +81,7 @@ def restore(config: Config, wish: Wish, emit: Emit) -> Outcome:
     root = _empty_folder(config) if wish.part != DATABASE else None
     emit(f"set {made.id}: {size(made.bytes)} stored; opening all of it before anything is written")
     watch = Stopwatch()
-    with deadline.within(config.limits.run_minutes):
+    with deadline.within(config.limits.restore_minutes, "limits.restoreMinutes"):
         with watch.step("open"), store.told(Progress("opening", emit, made.bytes).add):
             plain = verify.opened(
                 store, made, identities, database=server is not None, content=root is not None
@@ -104,7 +104,7 @@ def choose(config: Config, store: Store, wish: Wish, shape: type[M]) -> Found[M]
             f"{config.environment} is production: no set of {source} comes into it",
             next="restore one of its own sets",
         )
-    listing = manifest.listing(store, config.need_trusted(), source, shape)
+    listing = manifest.listing(store.hasty(), config.need_trusted(), source, shape)
     if wish.set:
         found = listing.find(wish.set)
     elif listing.newest:

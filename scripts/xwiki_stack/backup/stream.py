@@ -43,7 +43,10 @@ def recipient(text: str) -> Any:
         return pyrage.x25519.Recipient.from_str(text)
     except pyrage.RecipientError as error:
         raise IntentError(
-            f"{text[:12]}... is no age public key", where="keys.recipients", allowed="age1..."
+            f"{text[:12]}... is no age public key",
+            where="keys.recipients",
+            allowed="age1...",
+            next="write the line that `age-keygen -y` prints of the key that is to open the sets",
         ) from error
 
 

@@ -62,7 +62,7 @@ def restore_xar(config: Config, wish: restore.Wish, emit: Emit) -> Outcome:
             )
     emit(f"set {made.id}: {size(made.bytes)} stored; opening all of it before anything is sent")
     with (
-        deadline.within(config.limits.run_minutes),
+        deadline.within(config.limits.restore_minutes, "limits.restoreMinutes"),
         store.told(Progress("read", emit).add),
     ):
         opened = [(export, xar.open_archive(store, export, identities)) for export in made.wikis]

@@ -63,6 +63,14 @@ def review(start: str = "", end: str = "", env: str = "") -> Review:
         return Review(old.end, new.end, tuple(sections), tuple(same))
 
 
+def review_of(start: End, end: End, found: Comparison) -> Review:
+    """The review of one comparison, whose objects somebody else has rendered."""
+    sections: list[Section] = []
+    same: list[str] = []
+    _add(found, sections, same)
+    return Review(start, end, tuple(sections), tuple(same))
+
+
 def _add(found: Comparison, sections: list[Section], same: list[str]) -> None:
     """Put a comparison among the sections: with one that says the same, if there is one."""
     if not found.shown:

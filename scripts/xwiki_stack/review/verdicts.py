@@ -512,16 +512,21 @@ def judge(comparison: Comparison) -> list[Verdict]:
 
 def downtime(workload: Manifest) -> str:
     """How long a restart takes at most, by the bounds of the pod: grace, then its startup."""
-    spec = pod_of(workload)["spec"]
-    stop = int(spec.get("terminationGracePeriodSeconds", GRACE))
-    bounds = [
-        _bound(container.get("startupProbe") or container.get("readinessProbe") or {})
-        for container in policy.long_running(workload)
-    ]
-    start = max((bound for bound in bounds if bound), default=0)
+    stop, start = bounds(workload)
     if not start:
         return f"down from its end (up to {_time(stop)}) until it is ready, which no probe bounds"
     return f"down for up to {_time(stop)} to stop and {_time(start)} to start, by its probes"
+
+
+def bounds(workload: Manifest) -> tuple[int, int]:
+    """Seconds that a restart may take to stop and to start; 0 for a start that no probe bounds."""
+    spec = pod_of(workload)["spec"]
+    starts = [
+        _bound(container.get("startupProbe") or container.get("readinessProbe") or {})
+        for container in policy.long_running(workload)
+    ]
+    stop = int(spec.get("terminationGracePeriodSeconds", GRACE))
+    return stop, max((bound for bound in starts if bound), default=0)
 
 
 def dependents(workload: Manifest, objects: list[Manifest] | Any) -> list[Identity]:
@@ -628,7 +633,7 @@ def _window(program: str) -> str:
         return ""
     return (
         "inside the maintenance window, after an opened backup set younger than an hour and a "
-        "green staging; the way back is a restore"
+        "green staging, for which `xwiki-stack upgrade` asks; the way back is a restore"
     )
 
 
