@@ -147,11 +147,13 @@ class App:
 
 
 def sealed(item: Manifest, recipient: str, folder: Path) -> str:
-    """A Secret as SOPS seals it for an age key."""
+    """A Secret as SOPS seals it for an age key; not by the rules of this checkout, whose keys are
+    its owner's."""
     plain = folder / "plain.yaml"
     plain.write_text(yaml.safe_dump(item))
     only = ["--encrypted-regex", "^(data|stringData)$"]
-    return proc.run([cluster.tools().sops, "encrypt", "--age", recipient, *only, plain]).out
+    argv = [cluster.tools().sops, "encrypt", "--age", recipient, *only, plain]
+    return proc.run(argv, cwd=folder).out
 
 
 @pytest.fixture(scope="module")
