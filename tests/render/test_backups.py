@@ -412,6 +412,15 @@ def test_prune_is_missed_once_enough_sets_were_there_and_four_days_to_open_them(
     assert f"# {found.reason}.\n" in text
 
 
+@pytest.mark.parametrize("tried", [True, False])
+def test_drills_of_exports_are_missed_where_they_are_tried(tried: bool) -> None:
+    watched = {"enabled": True, "rules": {"enabled": True, "drillDays": 35}}
+    made = backups({"drill": {"xar": {"enabled": tried}}, "metrics": watched})
+    found = environments.only(made, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    (rule,) = [rule for rule in found if rule["alert"] == "BackupsDrillStale"]
+    assert rule["expr"].count('kind="site"') == (0 if tried else 2)
+
+
 def test_the_charts_thresholds_are_those_of_its_rpo() -> None:
     rules, found = schemas.defaults("backups")["metrics"]["rules"], sizing.alerts(24)
     assert rules["staleMinutes"] == found.stale_minutes
