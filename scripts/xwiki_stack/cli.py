@@ -285,6 +285,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise IntentError(message, next=f"`{self.prog} --help` shows what can be given")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Each verb refuses by itself what it does not know: argparse leaves it to the command."""
+        known, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return known, rest
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(

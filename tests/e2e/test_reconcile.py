@@ -152,7 +152,7 @@ def sealed(item: Manifest, recipient: str, folder: Path) -> str:
     plain = folder / "plain.yaml"
     plain.write_text(yaml.safe_dump(item))
     only = ["--encrypted-regex", "^(data|stringData)$"]
-    argv = [cluster.tools().sops, "encrypt", "--age", recipient, *only, plain]
+    argv: list[str | Path] = [cluster.tools().sops, "encrypt", "--age", recipient, *only, plain]
     return proc.run(argv, cwd=folder).out
 
 
