@@ -10,6 +10,7 @@ GROUPS = {
     "tests/images/": "registry",
     "tests/e2e/test_broken_states.py": "broken states",
     "tests/e2e/test_nodes.py": "two nodes",
+    "tests/e2e/test_reconcile.py": "reconciled",
     "tests/e2e/test_backups.py": "brought back",
     "tests/e2e/test_runbooks.py": "brought back",
     "tests/e2e/test_drill.py": "tried",

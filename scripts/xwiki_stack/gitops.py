@@ -16,6 +16,9 @@ from xwiki_stack.sizing import Resources
 SOURCE = "xwiki-stack"
 """The GitRepository, in flux-system, that whoever runs Flux makes for this repository."""
 
+HOME = "flux-system"
+"""The namespace of Flux, where the tree's Kustomizations and our releases lie."""
+
 ACME_GROUP = "acme.xwiki-stack.local"
 """API group of the webhook that answers OVH's challenges; any name that nobody else uses."""
 

@@ -68,9 +68,16 @@ class Kube:
             return _plain(found)
 
     def every(self, kind: str, namespace: str | None = None, labels: str = "") -> list[Manifest]:
-        """All objects of a kind, in one namespace or in all, by label selector."""
+        """All objects of a kind, in one namespace or in all, by label selector.
+
+        None where the server has no such kind: a cluster without Flux has no releases of it.
+        """
         with _explained():
-            found = self._resource(kind).get(namespace=namespace, label_selector=labels)
+            try:
+                resource = self._resource(kind)
+            except ResourceNotFoundError:
+                return []
+            found = resource.get(namespace=namespace, label_selector=labels)
             return list(_plain(found)["items"])
 
     def apply(self, manifest: Manifest) -> None:
@@ -172,7 +179,11 @@ class _Dynamic(DynamicClient):
 _VERSIONS = {
     "Deployment": "apps/v1",
     "Event": "v1",
+    "GitRepository": "source.toolkit.fluxcd.io/v1",
+    "HelmChart": "source.toolkit.fluxcd.io/v1",
+    "HelmRelease": "helm.toolkit.fluxcd.io/v2",
     "Job": "batch/v1",
+    "Kustomization": "kustomize.toolkit.fluxcd.io/v1",
     "Namespace": "v1",
     "Node": "v1",
     "PersistentVolume": "v1",

@@ -19,6 +19,7 @@ from xwiki_stack import (
     credentials,
     expand,
     generate,
+    gitops,
     intent,
     portforward,
     proc,
@@ -121,10 +122,12 @@ class Place:
         within = f" -n {self.namespace}"
         if file:
             where = f"--kubeconfig {file}" + (f" --context {context}" if context else "")
+            brought = f"{gitops.SOURCE}-{self.env}"
             return status.Ways(
                 kubectl=f"kubectl {where}{within}",
                 expand=f"xwiki-stack expand --env {self.env} {where}",
-                install=f"`flux reconcile helmrelease {render.RELEASE}{within} --force`",
+                install=f"`flux reconcile helmrelease {brought} -n {gitops.HOME} --force`",
+                delivered=brought,
             )
         if self.elsewhere.namespace:
             return replace(status.LOCAL, kubectl=f"{status.LOCAL.kubectl}{within}")

@@ -5,7 +5,7 @@ Nothing is reconciled: there are no controllers of these charts. Only CRDs and n
 
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ OWNERS = (
 """Whose CRDs the tree's objects are of."""
 
 
-def definitions() -> list[Path]:
-    found = [path for name in OWNERS for path in (crds.FOLDER / name / "crds").glob("*.yaml")]
+def definitions(owners: Iterable[str] = OWNERS) -> list[Path]:
+    """The files of CRDs of these owners."""
+    found = [path for name in owners for path in (crds.FOLDER / name / "crds").glob("*.yaml")]
     return sorted(path for path in found if "vap_" not in path.name)
 
 

@@ -24,7 +24,10 @@ class Tools:
     versitygw: Path
     rclone: Path
     promtool: Path
-    """These three are only there when tests asked for them."""
+    source_controller: Path
+    kustomize_controller: Path
+    helm_controller: Path
+    """These are only there when tests asked for them."""
     sops: Path
     """Only there when tests or `secrets` asked for it."""
 
@@ -38,15 +41,22 @@ def tools() -> Tools:
     """The tools' places; `install` puts them there."""
     every = pins.tools()
     folder = _folder()
+
+    def built(name: str) -> Path:
+        return _home(every[name]) / every[name].binary
+
     return Tools(
         kubectl=folder / "kubectl",
         helm=folder / "helm",
         kind=folder / "kind",
-        helm3=_home(every["helm3"]) / "helm",
-        versitygw=_home(every["versitygw"]) / "versitygw",
-        rclone=_home(every["rclone"]) / "rclone",
-        promtool=_home(every["promtool"]) / "promtool",
-        sops=_home(every["sops"]) / "sops",
+        helm3=built("helm3"),
+        versitygw=built("versitygw"),
+        rclone=built("rclone"),
+        promtool=built("promtool"),
+        source_controller=built("source-controller"),
+        kustomize_controller=built("kustomize-controller"),
+        helm_controller=built("helm-controller"),
+        sops=built("sops"),
     )
 
 
