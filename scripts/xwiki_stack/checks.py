@@ -14,6 +14,8 @@ COMMANDS: dict[str, list[str]] = {
     "YAML (yamllint)": ["yamllint", "--strict", "."],
     "values of upstream charts": ["xwiki-stack", "upstream"],
     "chart (helm lint)": ["helm", "lint", "--strict", "--quiet", "."],
+    "workflows (actionlint)": ["actionlint"],
+    "objects and Dockerfiles (Trivy)": ["xwiki-stack", "scan"],
     "tests": ["python", "-m", "pytest", "-q", "tests/unit", "tests/render", "tests/policy"],
 }
 """Title to command, in the order of speed; the programs come from .venv and the pinned tools."""
@@ -24,7 +26,7 @@ def check(emit: Callable[[str], None]) -> int:
     steps.execute(cluster.tool_steps(extras=True), emit)
     environment = cluster.environment()
     own = Path(sys.executable).parent
-    environment["PATH"] = f"{own}:{environment['PATH']}"
+    environment["PATH"] = f"{own}:{environment['PATH']}:{cluster.tools().actionlint.parent}"
     failed = []
     for title, argv in COMMANDS.items():
         began = time.monotonic()

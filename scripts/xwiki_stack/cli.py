@@ -16,11 +16,14 @@ from typing import NoReturn
 from xwiki_stack import (
     bench,
     checks,
+    cluster,
     decisions,
     generate,
     proc,
     repo,
+    scan,
     sizing,
+    steps,
     suite,
     up,
     upstream,
@@ -163,6 +166,21 @@ def _upstream(_arguments: argparse.Namespace) -> None:
         )
 
 
+def _scan(arguments: argparse.Namespace) -> None:
+    report = scan.images() if arguments.images else scan.config()
+    print(scan.text(report))
+    if report and report.findings:
+        raise IntentError(
+            f"{len(report.findings)} finding(s) that block",
+            next="repair them, or accept each for a time in .trivyignore.yaml",
+        )
+
+
+def _tools(_arguments: argparse.Namespace) -> None:
+    steps.execute(cluster.tool_steps(), lambda text: print(text, file=sys.stderr))
+    print(cluster.tools().folder)
+
+
 def _decisions(arguments: argparse.Namespace) -> None:
     print(decisions.text(arguments.env))
 
@@ -296,6 +314,8 @@ def _parser() -> argparse.ArgumentParser:
         "what is nowhere stays unproven, and is said so.",
     )
 
+    _add_supply(verb)
+
     command = verb("decisions", _decisions, "The open decisions: state, owner, what each changes")
     _add_env(command, default="prod")
 
@@ -323,6 +343,26 @@ def _parser() -> argparse.ArgumentParser:
     _add_yes(command)
     command.add_argument("only", nargs="*", help="names of figures; none means all")
     return parser
+
+
+def _add_supply(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    command = verb(
+        "scan",
+        _scan,
+        "What Trivy says of our objects and Dockerfiles, or of the images",
+        "HIGH and CRITICAL block. Exceptions stand in\n.trivyignore.yaml, each with its reason and "
+        "its last day. Needs no network but with --images.",
+    )
+    command.add_argument(
+        "--images", action="store_true", help="pull and scan every image of the environments"
+    )
+
+    verb(
+        "tools",
+        _tools,
+        "Have kubectl, helm and kind in their pinned versions; prints their folder",
+        "For a PATH of your own: PATH=$(xwiki-stack tools):$PATH",
+    )
 
 
 def _add_ways_not_to_write(generating: argparse.ArgumentParser) -> None:

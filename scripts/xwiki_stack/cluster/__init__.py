@@ -24,7 +24,9 @@ from xwiki_stack.cluster.bed import (
     tool_steps,
     toolbox_image,
 )
+from xwiki_stack.cluster.npm import command as npm_command
 from xwiki_stack.cluster.programs import Tools, tools
+from xwiki_stack.cluster.trivy import program as scanner
 
 __all__ = [
     "Config",
@@ -37,10 +39,12 @@ __all__ = [
     "image_values",
     "install_packages",
     "kubeconfig",
+    "npm_command",
     "on_node",
     "platform_memory",
     "prepare",
     "restart_nodes",
+    "scanner",
     "stop",
     "stop_engine_if_idle",
     "system_packages",

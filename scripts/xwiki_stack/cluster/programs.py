@@ -22,7 +22,8 @@ class Tools:
     kind: Path
     helm3: Path
     versitygw: Path
-    """These two are only there when tests asked for them."""
+    actionlint: Path
+    """These three are only there when tests asked for them."""
 
     @property
     def folder(self) -> Path:
@@ -40,6 +41,7 @@ def tools() -> Tools:
         kind=folder / "kind",
         helm3=_home(every["helm3"]) / "helm",
         versitygw=_home(every["versitygw"]) / "versitygw",
+        actionlint=_home(every["actionlint"]) / "actionlint",
     )
 
 
@@ -74,7 +76,7 @@ def said_version(said: str) -> str:
     return found[1] if found else ""
 
 
-def fits(tool: pins.Tool, said: str) -> bool:
+def fits(tool: pins.Tool | pins.Scanner, said: str) -> bool:
     """Whether a tool that says this of itself may stand in for the pinned one."""
     has = said_version(said)
     return any(has == prefix or has.startswith(f"{prefix}.") for prefix in tool.fits)
