@@ -121,7 +121,8 @@ def wheel() -> Wheel:
     """The wheel with kubectl and helm."""
     entry = _document()["wheel"]
     system, architecture = entry["platform"]
-    return Wheel(**{**entry, "platform": (system, architecture)})
+    archive = entry["archive"].format(**entry)
+    return Wheel(**{**entry, "archive": archive, "platform": (system, architecture)})
 
 
 def scanner() -> Scanner:
@@ -129,7 +130,8 @@ def scanner() -> Scanner:
     entry = _document()["scanner"]
     system, architecture = entry["platform"]
     lists = {"fits": tuple(entry["fits"]), "ask": tuple(entry["ask"])}
-    return Scanner(**{**entry, **lists, "platform": (system, architecture)})
+    member = entry["member"].format(**entry)
+    return Scanner(**{**entry, **lists, "member": member, "platform": (system, architecture)})
 
 
 def nodejs() -> NodeJs:
