@@ -103,8 +103,6 @@ def violations(text: str, rule: Rule) -> list[str]:
 def _events(document: dict[Any, Any]) -> dict[str, Any]:
     """What starts a workflow. YAML 1.1 reads its key `on` as true."""
     events = document[True]
-    return (
-        events
-        if isinstance(events, dict)
-        else dict.fromkeys(events if isinstance(events, list) else [events])
-    )
+    if isinstance(events, dict):
+        return events
+    return dict.fromkeys([events] if isinstance(events, str) else events)

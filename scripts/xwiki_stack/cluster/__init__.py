@@ -25,6 +25,7 @@ from xwiki_stack.cluster.bed import (
     toolbox_image,
 )
 from xwiki_stack.cluster.npm import command as npm_command
+from xwiki_stack.cluster.npm import package as npm_package
 from xwiki_stack.cluster.programs import Tools, tools
 from xwiki_stack.cluster.trivy import program as scanner
 
@@ -40,6 +41,7 @@ __all__ = [
     "install_packages",
     "kubeconfig",
     "npm_command",
+    "npm_package",
     "on_node",
     "platform_memory",
     "prepare",

@@ -27,10 +27,14 @@ def install(name: str, log: Log) -> str:
     return artefacts.make(f"npm-{name}", _key(name), partial(_fill, name, log), log)
 
 
-def command(name: str) -> list[str | Path]:
-    """The first words that run an installed program: Node.js, and the package's script."""
-    packages = artefacts.place(f"npm-{name}", _key(name)) / "node_modules"
-    return [_node(), packages / name / "dist" / f"{name}.js"]
+def command(name: str, script: str = "") -> list[str | Path]:
+    """The first words that run a script of an installed package: of its own name, or another."""
+    return [_node(), package(name) / "dist" / f"{script or name}.js"]
+
+
+def package(name: str) -> Path:
+    """The folder of an installed package."""
+    return artefacts.place(f"npm-{name}", _key(name)) / "node_modules" / name
 
 
 def _key(name: str) -> str:

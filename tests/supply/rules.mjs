@@ -1,0 +1,29 @@
+// What a configuration says of updates: node rules.mjs PACKAGE CONFIG < cases > answers. PACKAGE is Renovate's folder; its
+// own code resolves the presets and applies the rules.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { pathToFileURL } from 'node:url';
+
+const [folder, file] = process.argv.slice(2);
+const part = (name) => import(pathToFileURL(`${folder}/dist/${name}.js`).href);
+const json5 = createRequire(`${folder}/package.json`)('json5');
+
+const { init } = await part('logger/index');
+await init();
+const { resolveConfigPresets } = await part('config/presets/index');
+const { mergeChildConfig } = await part('config/index');
+const { getConfig } = await part('config/defaults');
+const { applyPackageRules } = await part('util/package-rules/index');
+
+const own = await resolveConfigPresets(json5.parse(readFileSync(file, 'utf8')));
+const config = mergeChildConfig(getConfig(), own.config ?? own);
+const answers = [];
+for (const given of JSON.parse(readFileSync(0, 'utf8'))) {
+  // As Renovate does: what a kind of update says in general, then the rules once more.
+  const first = await applyPackageRules({ ...config, ...given });
+  const update = mergeChildConfig(first, config[given.updateType] ?? {});
+  const { automerge, dependencyDashboardApproval, enabled, groupName, addLabels, allowedVersions } =
+    await applyPackageRules({ ...update, packageRules: config.packageRules });
+  answers.push({ automerge, dependencyDashboardApproval, enabled, groupName, addLabels, allowedVersions });
+}
+process.stdout.write(JSON.stringify(answers));
