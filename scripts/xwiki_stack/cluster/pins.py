@@ -167,7 +167,7 @@ def modules() -> dict[str, Module]:
 
 def _stamps(entry: dict[str, Any]) -> dict[str, str]:
     """Linker variables with the version that they name filled in."""
-    major, minor, _patch = entry["version"].split(".")
+    major, minor, *_patch = entry["version"].split(".")
     named = {"version": entry["version"], "major": major, "minor": minor}
     return {name: value.format(**named) for name, value in entry.get("stamps", {}).items()}
 
