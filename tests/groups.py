@@ -2,6 +2,7 @@
 
 GROUPS = {
     "tests/backups/": "backups",
+    "tests/supply/": "supply",
     "tests/contract/": "images",
     "tests/e2e/test_broken_states.py": "broken states",
     "tests/e2e/test_nodes.py": "two nodes",

@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
+const ASKED = ['addLabels', 'allowedVersions', 'automerge', 'dependencyDashboardApproval', 'enabled', 'groupName', 'pinDigests'];
+
 const [folder, file] = process.argv.slice(2);
 const part = (name) => import(pathToFileURL(`${folder}/dist/${name}.js`).href);
 const json5 = createRequire(`${folder}/package.json`)('json5');
@@ -22,8 +24,7 @@ for (const given of JSON.parse(readFileSync(0, 'utf8'))) {
   // As Renovate does: what a kind of update says in general, then the rules once more.
   const first = await applyPackageRules({ ...config, ...given });
   const update = mergeChildConfig(first, config[given.updateType] ?? {});
-  const { automerge, dependencyDashboardApproval, enabled, groupName, addLabels, allowedVersions } =
-    await applyPackageRules({ ...update, packageRules: config.packageRules });
-  answers.push({ automerge, dependencyDashboardApproval, enabled, groupName, addLabels, allowedVersions });
+  const said = await applyPackageRules({ ...update, packageRules: config.packageRules });
+  answers.push(Object.fromEntries(ASKED.map((key) => [key, said[key] ?? null])));
 }
 process.stdout.write(JSON.stringify(answers));

@@ -10,7 +10,7 @@ from tests.supply.renovate import Dependency
 from xwiki_stack import repo
 from xwiki_stack.cluster import pins as programs
 
-UPDATES = ("major", "minor", "patch", "digest", "pin", "pinDigest")
+UPDATES = ("major", "minor", "patch", "digest", "pin", "pinDigest", "lockFileMaintenance")
 
 AT_LEAST = {
     r"^ci/tools\.yaml$": 20,

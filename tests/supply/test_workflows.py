@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tests.supply import workflows
-from xwiki_stack import cli, cluster, proc, repo
+from xwiki_stack import cli, cluster, proc, repo, steps
 from xwiki_stack.cluster import pins
 
 COUNTEREXAMPLES = Path(__file__).parent / "counterexamples"
@@ -67,6 +67,19 @@ def test_what_workflows_call_is_there() -> None:
     for verb, option in called:
         words = [verb, *([option] if option else [])]
         assert cli._parser().parse_args(words)
+
+
+def test_the_folder_of_the_tools_is_all_that_a_path_takes_in(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Progress goes elsewhere: workflows write what `xwiki-stack tools` prints into their PATH."""
+    monkeypatch.setattr(
+        cluster, "tool_steps", lambda: [steps.Step("any", "Any tool", lambda _log: "made")]
+    )
+    assert cli.main(["tools"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{cluster.tools().folder}\n"
+    assert "Any tool" in said.err
 
 
 def test_hosted_ci_scans_with_the_trivy_of_make_check() -> None:
