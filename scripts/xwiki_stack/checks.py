@@ -21,8 +21,8 @@ COMMANDS: dict[str, list[str]] = {
     "objects and Dockerfiles (Trivy)": ["xwiki-stack", "scan"],
     "tests": ["python", "-m", "pytest", "-q", *TESTS],
 }
-"""Title to command, in the order of speed; the programs come from .venv and the pinned tools. What
-else actionlint would ask of a machine that has it is left out: the result is the same everywhere."""
+"""Title to command, in the order of speed; the programs come from .venv and the pinned tools.
+actionlint asks no others that a machine may have or not: the result is the same everywhere."""
 
 
 def check(emit: Callable[[str], None]) -> int:
