@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.supply import pins, renovate
 from tests.supply.renovate import Dependency
-from xwiki_stack import repo
+from xwiki_stack import repo, upstream
 from xwiki_stack.cluster import pins as programs
+
+MYSQL = str(yaml.safe_load((repo.ROOT / "charts/mysql/values.yaml").read_text())["image"]["tag"])
 
 UPDATES = ("major", "minor", "patch", "digest", "pin", "pinDigest", "lockFileMaintenance")
 
@@ -56,7 +59,8 @@ def test_no_exception_is_left_over(checkout: Path) -> None:
 
 
 def test_a_pin_that_no_manager_covers_is_noticed(tmp_path: Path) -> None:
-    """Each of them in one checkout that Renovate looks at; the last two it does know."""
+    """Each in one checkout that Renovate looks at, beside three more that it does know: a digest
+    behind its tag, a hook of pre-commit, a subchart of others."""
     folder = renovate.copy(tmp_path / "checkout")
     names = [*renovate.tracked()]
 
@@ -76,6 +80,8 @@ def test_a_pin_that_no_manager_covers_is_noticed(tmp_path: Path) -> None:
         "upstream: docker.io/library/busybox:1",
         "original: docker.io/library/busybox:1",
     )
+    digest = f"sha256:{'a1' * 32}"
+    edit("charts/mysql/values.yaml", f"tag: {MYSQL}", f"tag: {MYSQL}@{digest}")
     edit("flux/infra/longhorn/source.yaml", "namespace: longhorn-system", "namespace: elsewhere")
     edit("flux/infra/loki/source.yaml", "kind: OCIRepository", "kind: Bucket")
     edit("images/backup-tools/Dockerfile", "FROM ${MYSQL}", "# FROM ${MYSQL}\nFROM scratch")
@@ -108,6 +114,32 @@ def test_a_pin_that_no_manager_covers_is_noticed(tmp_path: Path) -> None:
         "ci/more",
         "scripts/xwiki_stack/more.py",
     }
+
+
+def test_every_chart_is_asked_of_its_own_registry(found: list[Dependency]) -> None:
+    asked = {
+        (dep["depName"], dep.get("currentValue")): dep.get("registryUrls", [])
+        for dep in found
+        if dep["manager"] == "flux"
+    }
+    charts = upstream.pins().values()
+    assert len(charts) >= 12
+    for chart in charts:
+        if chart.url.startswith("oci://"):
+            assert (chart.url.removeprefix("oci://"), chart.version) in asked
+        else:
+            assert asked[chart.name, chart.version] == [chart.url]
+
+
+def test_a_tag_and_its_digest_in_one_field_are_one_pin(
+    checkout: Path, found: list[Dependency]
+) -> None:
+    """As intents and charts write images: both move together."""
+    of_mysql = [dep for dep in found if dep["files"] == ["charts/mysql/values.yaml"]]
+    assert [dep["currentValue"] for dep in of_mysql] == [MYSQL]
+    assert of_mysql[0]["autoReplaceStringTemplate"] == (
+        "{{newValue}}{{#if newDigest}}@{{newDigest}}{{/if}}"
+    )
 
 
 def test_the_module_of_every_tool_is_updated_and_not_only_seen(found: list[Dependency]) -> None:
