@@ -71,6 +71,12 @@ class Exempt:
 EXCEPTIONS = (
     Exempt(r"^ci/tools\.yaml$", r"^    fits: ", "versions that do as well, when they are on PATH"),
     Exempt(r"^ci/tools\.yaml$", r"^    version: 1\.0\.0$", "pause, ours"),
+    Exempt(r"^ci/images\.yaml$", r"^    (made|notCovered): ", "prose"),
+    Exempt(
+        r"^ci/images\.yaml$",
+        r'^    version: "\d+\.\d+"$',
+        "the line of Debian's server; images/mysql/build fails on another",
+    ),
     Exempt(r"^Chart\.yaml$", r"^kubeVersion: ", "the lowest that the chart takes"),
     Exempt(r"^templates/validate\.yaml$", r"17\.10\.12", "the lowest that the chart takes"),
     Exempt(r"/default-cni\.yaml$", r"cniVersion", "version of a format"),

@@ -2,9 +2,10 @@
 // own code resolves the presets and applies the rules.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { json } from 'node:stream/consumers';
 import { pathToFileURL } from 'node:url';
 
-const ASKED = ['addLabels', 'allowedVersions', 'automerge', 'dependencyDashboardApproval', 'enabled', 'groupName', 'pinDigests'];
+const ASKED = ['addLabels', 'allowedVersions', 'automerge', 'dependencyDashboardApproval', 'enabled', 'pinDigests'];
 
 const [folder, file] = process.argv.slice(2);
 const part = (name) => import(pathToFileURL(`${folder}/dist/${name}.js`).href);
@@ -19,8 +20,11 @@ const { applyPackageRules } = await part('util/package-rules/index');
 
 const own = await resolveConfigPresets(json5.parse(readFileSync(file, 'utf8')));
 const config = mergeChildConfig(getConfig(), own.config ?? own);
+// Of the presets' hundreds of rules those that can change an answer.
+const weighs = (rule) => Object.keys(rule).some((key) => ASKED.includes(key) || key.startsWith('override'));
+config.packageRules = config.packageRules.filter(weighs);
 const answers = [];
-for (const given of JSON.parse(readFileSync(0, 'utf8'))) {
+for (const given of await json(process.stdin)) {
   // As Renovate does: what a kind of update says in general, then the rules once more.
   const first = await applyPackageRules({ ...config, ...given });
   const update = mergeChildConfig(first, config[given.updateType] ?? {});
