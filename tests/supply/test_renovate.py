@@ -58,6 +58,15 @@ def test_every_pin_is_found(checkout: Path, found: list[Dependency]) -> None:
     assert [str(pin) for pin in pins.missed(swept, found)] == []
 
 
+def test_the_locks_of_python_name_no_place() -> None:
+    """pip-compile writes the index and folders of a machine down where it is not stopped."""
+    locks = sorted((repo.ROOT / "requirements").glob("*.txt"))
+    assert len(locks) >= 2
+    for lock in locks:
+        lines = lock.read_text().splitlines()
+        assert [line for line in lines if line.startswith("-") or "://" in line] == [], lock.name
+
+
 def test_no_exception_is_left_over(checkout: Path) -> None:
     assert pins.unused(checkout, renovate.tracked()) == []
 
