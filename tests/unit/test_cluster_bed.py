@@ -110,7 +110,7 @@ def test_compilers_take_turns_and_their_caches_go_last(
     steps = {step.name: step for step in plan}
     compiling = {name for name, step in steps.items() if step.lane == golang.LANE}
     built = {f"go-{name}" for name in nodeimage.MODULES} if bed == "offline" else set()
-    assert compiling == {"tool-kind", "tool-helm3", "tool-versitygw"} | built
+    assert compiling == {"tool-kind", "tool-helm3", "tool-versitygw", "tool-actionlint"} | built
     assert compiling <= set(steps["go-caches"].needs)
 
 
