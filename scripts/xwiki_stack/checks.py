@@ -7,8 +7,8 @@ from pathlib import Path
 
 from xwiki_stack import cluster, proc, repo, steps
 
-FLOORS = ("unit", "render", "policy", "review")
-"""Folders of tests that need no cluster."""
+FLOORS = ("unit", "render", "policy", "review", "supply")
+"""Folders of tests that need no cluster (docs/testing.md)."""
 
 COMMANDS: dict[str, list[str]] = {
     "style (ruff)": ["ruff", "check", "scripts", "tests"],
@@ -17,9 +17,12 @@ COMMANDS: dict[str, list[str]] = {
     "YAML (yamllint)": ["yamllint", "--strict", "."],
     "values of upstream charts": ["xwiki-stack", "upstream"],
     "chart (helm lint)": ["helm", "lint", "--strict", "--quiet", "."],
+    "workflows (actionlint)": ["actionlint", "-shellcheck=", "-pyflakes="],
+    "objects and Dockerfiles (Trivy)": ["xwiki-stack", "scan"],
     "tests": ["python", "-m", "pytest", "-q", *(f"tests/{name}" for name in FLOORS)],
 }
-"""Title to command, in the order of speed; the programs come from .venv and the pinned tools."""
+"""Title to command, in the order of speed; the programs come from .venv and the pinned tools.
+actionlint asks no others that a machine may have or not: the result is the same everywhere."""
 
 
 def check(emit: Callable[[str], None]) -> int:
@@ -27,7 +30,7 @@ def check(emit: Callable[[str], None]) -> int:
     steps.execute(cluster.tool_steps(extras=True), emit)
     environment = cluster.environment()
     own = Path(sys.executable).parent
-    environment["PATH"] = f"{own}:{environment['PATH']}"
+    environment["PATH"] = f"{own}:{environment['PATH']}:{cluster.tools().actionlint.parent}"
     failed = []
     for title, argv in COMMANDS.items():
         began = time.monotonic()

