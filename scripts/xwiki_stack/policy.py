@@ -35,6 +35,32 @@ SECRET_TEXT = re.compile(
 """Secrets that are known by their shape: private keys, cloud keys, passwords inside URLs."""
 
 
+PRIVATE_SETTING = re.compile(
+    r"(password|passwd|token|credential|(access|secret|private|signing)[_-]?key)s?$", re.I
+)
+"""Names of values that could only hold a secret itself: charts take names of Secrets and of keys
+in them (`existingSecret`, `passwordKey`), never what is in them."""
+
+WIDE_NAMESPACES = {
+    "longhorn-system": ("privileged", "Longhorn mounts the disks of its node"),
+    "node-exporter": ("privileged", "it reads the node itself, and is alone there"),
+    "observability": ("baseline", "sidecars of Grafana's chart say less than `restricted` asks"),
+}
+"""Namespaces whose Pod Security level is wider than `restricted`: which one, and why."""
+
+CLUSTER_BINDINGS: dict[str, str] = {}
+"""ClusterRoleBindings that may be, by name, and why: none, no pod of ours asks the API server."""
+
+POD_SECURITY = "pod-security.kubernetes.io/"
+ESCALATING = {"bind", "escalate", "impersonate"}
+"""Verbs by which rights beget rights."""
+
+BROAD_ROLES = {"admin", "cluster-admin", "edit", "view"}
+"""Kubernetes' own roles for people: all of a namespace, or of everything."""
+
+EVERYONE = re.compile(r"system:(authenticated|unauthenticated|anonymous|serviceaccounts)(:|$)")
+
+
 def pod_of(item: Manifest) -> Manifest:
     """The pod (metadata and spec) that an object is or makes; empty if it makes none."""
     if item.get("kind") == "Pod":
@@ -243,6 +269,58 @@ def inside_only(item: Manifest) -> Iterator[Verdict]:
         yield Verdict("service", problem)
 
 
+def named_bindings(item: Manifest) -> Iterator[Verdict]:
+    """Nothing has rights in the whole cluster but what `CLUSTER_BINDINGS` names."""
+    name = item["metadata"]["name"]
+    strange = item["kind"] == "ClusterRoleBinding" and name not in CLUSTER_BINDINGS
+    yield Verdict(item["kind"], "is a binding for the whole cluster that nobody named" * strange)
+
+
+def narrow_rights(item: Manifest) -> Iterator[Verdict]:
+    """No role means everything or can grant itself more; no binding means everybody."""
+    yield Verdict(
+        item["kind"],
+        "takes its rights from whatever carries a label" if item.get("aggregationRule") else "",
+    )
+    if item["kind"] in {"Role", "ClusterRole"}:
+        for number, rule in enumerate(item.get("rules") or []):
+            yield Verdict(f"rules[{number}]", _too_much(rule))
+    if item["kind"] in {"RoleBinding", "ClusterRoleBinding"}:
+        role = item["roleRef"]
+        broad = role["kind"] == "ClusterRole" and role["name"] in BROAD_ROLES
+        yield Verdict("roleRef", f"is Kubernetes' own {role['name']}" if broad else "")
+        for subject in item.get("subjects") or []:
+            shared = EVERYONE.match(subject["name"]) or subject["name"] == "default"
+            yield Verdict("subject", f"{subject['name']} is more than one account" * bool(shared))
+
+
+def _too_much(rule: Manifest) -> str:
+    """What is wrong with one rule of a role; empty if nothing is."""
+    for part in ("verbs", "resources", "apiGroups", "nonResourceURLs"):
+        if any("*" in word for word in rule.get(part, [])):
+            return f"{part} has a *"
+    verbs = set(rule.get("verbs", []))
+    if verbs & ESCALATING:
+        return f"may {', '.join(sorted(verbs & ESCALATING))}"
+    if "secrets" in rule.get("resources", []) and not rule.get("resourceNames"):
+        read = sorted(verbs & {"get", "list", "watch"})
+        return f"may {', '.join(read)} every Secret" if read else ""
+    return ""
+
+
+def restricted_namespaces(item: Manifest) -> Iterator[Verdict]:
+    """Every namespace enforces and warns of `restricted`, but for what `WIDE_NAMESPACES` names."""
+    if item["kind"] != "Namespace":
+        return
+    labels = item["metadata"].get("labels", {})
+    wanted, _why = WIDE_NAMESPACES.get(item["metadata"]["name"], ("restricted", ""))
+    level = labels.get(f"{POD_SECURITY}enforce")
+    yield Verdict("enforce", "" if level == wanted else f"is {level}, not {wanted}")
+    warned = labels.get(f"{POD_SECURITY}warn")
+    told = warned in {"restricted", wanted}
+    yield Verdict("warn", "" if told else f"is {warned}, not restricted")
+
+
 def version_free(item: Manifest) -> Iterator[Verdict]:
     """What restarts pods or cannot change does not carry the chart's version."""
     spec = item.get("spec") or {}
@@ -267,13 +345,16 @@ RULES: dict[str, Rule] = {
     "capabilities": capabilities,
     "claims-kept": claims_kept,
     "inside-only": inside_only,
+    "named-bindings": named_bindings,
     "named-images": named_images,
+    "narrow-rights": narrow_rights,
     "no-host-access": no_host_access,
     "no-secrets": no_secrets,
     "no-token": no_token,
     "non-root": non_root,
     "probes": probes,
     "read-only-root": read_only_root,
+    "restricted-namespaces": restricted_namespaces,
     "seccomp": seccomp,
     "version-free": version_free,
 }
@@ -293,6 +374,34 @@ def violations(objects: Iterable[Manifest], rule: Rule) -> list[str]:
 def looked_at(objects: Iterable[Manifest], rule: Rule) -> int:
     """How many parts of the objects the rule had something to say about."""
     return sum(1 for item in objects for _verdict in rule(item))
+
+
+def values_without_secrets(document: Manifest) -> list[Verdict]:
+    """A verdict for each setting of a values file or an intent: none holds a secret, or is for one.
+
+    An empty one is refused as well: it invites to be filled.
+    """
+    return [
+        Verdict(path, _private(path.rpartition(".")[2], text)) for path, text in _settings(document)
+    ]
+
+
+def _private(name: str, text: str) -> str:
+    if PRIVATE_SETTING.search(name):
+        return "takes a secret itself, not the name of one"
+    return "holds what looks like a key or a password" if SECRET_TEXT.search(text) else ""
+
+
+def _settings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every leaf of a document with the path to it; items of lists by their list's."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _settings(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and value:
+        for inner in value:
+            yield from _settings(inner, path)
+    else:
+        yield path, str(value)
 
 
 def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
