@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from xwiki_stack import intent
+
 Manifest = dict[str, Any]
 
 
@@ -80,13 +82,16 @@ def containers_of(item: Manifest) -> list[Manifest]:
     return [*spec.get("initContainers", []), *spec.get("containers", [])]
 
 
-def long_running(item: Manifest) -> list[Manifest]:
-    """The containers that are to run for ever."""
-    if item.get("kind") in {"Job", "CronJob"}:
-        return []
+def lasting(item: Manifest) -> list[Manifest]:
+    """The containers that run at the same time, once those of the start are done."""
     spec = pod_of(item).get("spec", {})
     sidecars = [c for c in spec.get("initContainers", []) if c.get("restartPolicy") == "Always"]
     return [*sidecars, *spec.get("containers", [])]
+
+
+def long_running(item: Manifest) -> list[Manifest]:
+    """The containers that are to run for ever."""
+    return [] if item.get("kind") in {"Job", "CronJob"} else lasting(item)
 
 
 def non_root(item: Manifest) -> Iterator[Verdict]:
@@ -149,24 +154,42 @@ def no_token(item: Manifest) -> Iterator[Verdict]:
 
 
 def bounded_containers(item: Manifest) -> Iterator[Verdict]:
-    """Every container has requests and limits of CPU and memory."""
+    """Every container has requests and limits of CPU, memory and disk of its node."""
     for container in containers_of(item):
         resources = container.get("resources", {})
         missing = [
             f"{kind}.{name}"
             for kind in ("requests", "limits")
-            for name in ("cpu", "memory")
+            for name in ("cpu", "memory", "ephemeral-storage")
             if not resources.get(kind, {}).get(name)
         ]
         yield Verdict(container["name"], f"no {', '.join(missing)}" if missing else "")
 
 
 def bounded_scratch(item: Manifest) -> Iterator[Verdict]:
-    """Every emptyDir has a size limit: a runaway file costs its own pod, not the node."""
+    """Every emptyDir has a size limit: a runaway file costs its own pod, not the node.
+
+    Those on disk fit together into what the pod's containers may take of it: else the pod is
+    evicted before a volume is full.
+    """
+    on_disk = 0
     for volume in pod_of(item).get("spec", {}).get("volumes", []):
         if "emptyDir" in volume:
-            limit = (volume["emptyDir"] or {}).get("sizeLimit")
+            scratch = volume["emptyDir"] or {}
+            limit = scratch.get("sizeLimit")
             yield Verdict(volume["name"], "" if limit else "emptyDir without sizeLimit")
+            if limit and scratch.get("medium") != "Memory":
+                on_disk += intent.bytes_of(limit)
+    room = sum(
+        intent.bytes_of(limits["ephemeral-storage"])
+        for container in lasting(item)
+        if "ephemeral-storage" in (limits := container.get("resources", {}).get("limits", {}))
+    )
+    if room:
+        yield Verdict(
+            "limits.ephemeral-storage",
+            f"hold {room} bytes, the scratch volumes {on_disk}" if on_disk >= room else "",
+        )
 
 
 def bounded_jobs(item: Manifest) -> Iterator[Verdict]:
