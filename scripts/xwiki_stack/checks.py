@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from xwiki_stack import cluster, proc, repo, steps
+from xwiki_stack import cluster, proc, repo, scanners, steps
 
 COMMANDS: dict[str, list[str]] = {
     "style (ruff)": ["ruff", "check", "scripts", "tests"],
@@ -13,6 +13,7 @@ COMMANDS: dict[str, list[str]] = {
     "types (mypy)": ["mypy"],
     "YAML (yamllint)": ["yamllint", "--strict", "."],
     "chart (helm lint)": ["helm", "lint", "--strict", "--quiet", "."],
+    "scanners (checkov, kube-score)": ["xwiki-stack", "scan", "--check"],
     "tests": ["python", "-m", "pytest", "-q", "tests/unit", "tests/render", "tests/policy"],
 }
 """Title to command, in the order of speed; the programs come from .venv and the pinned tools."""
@@ -20,7 +21,7 @@ COMMANDS: dict[str, list[str]] = {
 
 def check(emit: Callable[[str], None]) -> int:
     """Run every command, also after one failed; give 1 if any did, else 0."""
-    steps.execute(cluster.tool_steps(extras=True), emit)
+    steps.execute([*scanners.tool_steps(), *cluster.tool_steps(extras=True)], emit)
     environment = cluster.environment()
     own = Path(sys.executable).parent
     environment["PATH"] = f"{own}:{environment['PATH']}"

@@ -18,10 +18,12 @@ from xwiki_stack import (
     checks,
     decisions,
     demo,
+    enforcement,
     faults,
     generate,
     proc,
     repo,
+    scanners,
     sizing,
     suite,
     up,
@@ -186,6 +188,28 @@ def _faults(_arguments: argparse.Namespace) -> int:
     found = faults.prove(emit=print)
     print(found.summary)
     return int(not found.held)
+
+
+def _scan(arguments: argparse.Namespace) -> int:
+    wrong = scanners.scan(write=not arguments.check, peers=arguments.peers, emit=print)
+    for line in wrong:
+        print(line)
+    return int(bool(wrong))
+
+
+def _enforcement(arguments: argparse.Namespace) -> None:
+    if arguments.part == "answer":
+        print(f"answering at {', '.join(map(str, enforcement.PORTS))}")
+        enforcement.answer()
+    if not arguments.target:
+        raise IntentError("the probe has no target", next="name its address with --target")
+    probe = enforcement.Probe(arguments.target, arguments.every, print)
+    if arguments.once:
+        probe.round()
+        print(probe.text(), end="")
+        return
+    probe.serve(enforcement.METRICS)
+    probe.work()
 
 
 def _bench_backups(arguments: argparse.Namespace) -> int:
@@ -355,6 +379,35 @@ def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
         "--size", choices=bench.SIZES, default="full", help="small: a trial of the code alone"
     )
     command.add_argument("parts", nargs="*", help="dump, restore, daily, ...; none means all")
+
+    command = verb(
+        "scan",
+        _scan,
+        "Ask checkov and kube-score about every object, and write docs/security.md's tables",
+        "What they may find stands in ci/scanners.yaml, each check with its reason. Nothing is\n"
+        "asked of any network. An answer is kept until an object or a scanner changes.",
+    )
+    command.add_argument("--check", action="store_true", help="only say what is wrong")
+    command.add_argument(
+        "--peers",
+        type=Path,
+        metavar="FOLDER",
+        help="renders of other charts to compare with, <name>@<chart-version>.yaml each",
+    )
+
+    command = verb(
+        "enforcement",
+        _enforcement,
+        "Try whether a cluster's network plugin enforces policies; what pods of charts/netpol run",
+        "`answer` listens, `probe` connects where it may and where it may not, and tells "
+        "Prometheus.",
+    )
+    command.add_argument("part", choices=("probe", "answer"))
+    command.add_argument("--target", default="", metavar="ADDRESS", help="where `answer` runs")
+    command.add_argument(
+        "--every", type=float, default=60, metavar="SECONDS", help="between two tries; default 60"
+    )
+    command.add_argument("--once", action="store_true", help="try once, and print the metrics")
 
     verb("faults", _faults, "Prove the 28 faults of backups, and write docs/reference/faults.md")
 

@@ -24,7 +24,8 @@ class Tools:
     versitygw: Path
     rclone: Path
     promtool: Path
-    """These three are only there when tests asked for them."""
+    kube_score: Path
+    """These five are only there when tests asked for them."""
 
     @property
     def folder(self) -> Path:
@@ -44,6 +45,7 @@ def tools() -> Tools:
         versitygw=_home(every["versitygw"]) / "versitygw",
         rclone=_home(every["rclone"]) / "rclone",
         promtool=_home(every["promtool"]) / "promtool",
+        kube_score=_home(every["kube-score"]) / "kube-score",
     )
 
 
