@@ -387,8 +387,9 @@ def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
         "What they may find stands in ci/scanners.yaml, each check with its reason. Nothing is\n"
         "asked of any network. An answer is kept until an object or a scanner changes.",
     )
-    command.add_argument("--check", action="store_true", help="only say what is wrong")
-    command.add_argument(
+    ways = command.add_mutually_exclusive_group()
+    ways.add_argument("--check", action="store_true", help="only say what is wrong")
+    ways.add_argument(
         "--peers",
         type=Path,
         metavar="FOLDER",

@@ -123,9 +123,9 @@ def scan(*, write: bool, peers: Path | None = None, emit: Emit) -> list[str]:
         emit(f"{scanner}: {said.passed[scanner]} passed, {len(bad)} failed, "
              f"{len(exceptions[scanner])} checks excepted")  # fmt: skip
     if write:
-        compared = [compare(path) for path in sorted(peers.glob("*.yaml"))] if peers else []
         before = earlier()
-        results = outcome(found, said, exceptions, compared or (before.peers if before else []))
+        compared = comparison(peers) if peers else (before.peers if before else [])
+        results = outcome(found, said, exceptions, compared)
         RESULTS.write_text(json.dumps(asdict(results), indent=2) + "\n")
         PAGE.write_text(page(PAGE.read_text(), results, exceptions))
         emit(f"written: {repo.relative(RESULTS)}, {repo.relative(PAGE)}")
@@ -198,7 +198,8 @@ def judge(said: Scan, exceptions: Mapping[str, Mapping[str, str]]) -> list[str]:
 def cached(objects: Objects) -> Scan:
     """What both say of the objects; asked once for the same objects and scanners."""
     texts = {name: yaml.safe_dump_all(found) for name, found in objects.items()}
-    key = repo.digest(json.dumps(texts), LOCK, programs.key(pins.tools()["kube-score"]))
+    own = repo.ROOT / "scripts" / "xwiki_stack" / "scanners.py"
+    key = repo.digest(json.dumps(texts), LOCK, programs.key(pins.tools()["kube-score"]), own)
 
     def fill(folder: Path) -> None:
         (folder / "scan.json").write_text(json.dumps(asdict(run(objects))))
@@ -231,9 +232,8 @@ def checkov(files: Mapping[str, Path]) -> tuple[int, list[Finding]]:
     """How many checks passed, and what the others say. Raises StackError if it read too little."""
     passed, findings = 0, []
     for environment, path in files.items():
-        words = ["--framework", "kubernetes", "--output", "json", "--compact", "--quiet"]
         said = proc.run(
-            [_python(), "-m", "checkov.main", "--file", path, "--skip-download", *words],
+            checkov_command(path),
             env=OFFLINE,
             cwd=path.parent,
             check=False,
@@ -258,6 +258,12 @@ def checkov(files: Mapping[str, Path]) -> tuple[int, list[Finding]]:
             for item in document["results"]["failed_checks"]
         ]  # fmt: skip
     return passed, findings
+
+
+def checkov_command(path: Path) -> list[str | Path]:
+    """How checkov is asked about a file of objects."""
+    words = ["--framework", "kubernetes", "--output", "json", "--compact", "--quiet"]
+    return [_python(), "-m", "checkov.main", "--file", path, "--skip-download", *words]
 
 
 def kube_score(files: Mapping[str, Path]) -> tuple[int, list[Finding]]:
@@ -385,6 +391,16 @@ def outcome(
 def versions() -> dict[str, str]:
     """The version of each scanner, as it is pinned."""
     return {"checkov": checkov_version(), "kube-score": pins.tools()["kube-score"].version}
+
+
+def comparison(folder: Path) -> list[Peer]:
+    """Every render of a folder under both scanners. Raises IntentError where there is none."""
+    paths = sorted(folder.glob("*.yaml"))
+    if not paths:
+        raise IntentError(
+            "holds no render of a chart", where=str(folder), allowed="<name>@<chart-version>.yaml"
+        )
+    return [compare(path) for path in paths]
 
 
 def compare(path: Path) -> Peer:

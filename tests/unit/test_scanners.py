@@ -145,6 +145,8 @@ def test_every_figure_of_a_run_stands_in_a_table() -> None:
 def test_a_render_that_does_not_say_whose_it_is_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IntentError, match="does not say which chart it is"):
         scanners.compare(tmp_path / "other.yaml")
+    with pytest.raises(IntentError, match="holds no render of a chart"):
+        scanners.comparison(tmp_path)
 
 
 def test_the_page_is_what_the_results_say() -> None:
