@@ -5,6 +5,7 @@ may find something, each with its reason. One that finds nothing any more is ref
 exception that nobody needs hides the next mistake. Neither scanner reaches any network.
 """
 
+import fnmatch
 import json
 import re
 import sys
@@ -64,6 +65,22 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Exempt:
+    """A check that may find something. only: at which objects, `Kind/name` with `*`."""
+
+    why: str
+    only: tuple[str, ...]
+
+    def covers(self, finding: Finding) -> bool:
+        """Whether the finding is at one of the objects."""
+        return any(fnmatch.fnmatchcase(finding.item, pattern) for pattern in self.only)
+
+
+Exceptions = Mapping[str, Mapping[str, Exempt]]
+"""Scanner to check to exception."""
+
+
+@dataclass(frozen=True)
 class Scan:
     """What both scanners said. passed: how many times a check had nothing to say, by scanner."""
 
@@ -118,10 +135,12 @@ def scan(*, write: bool, peers: Path | None = None, emit: Emit) -> list[str]:
     found = environments()
     said = cached(found)
     problems = judge(said, exceptions)
+    failed = Counter(item.scanner for item in uncovered(said, exceptions))
     for scanner in SCANNERS:
-        bad = [item for item in said.of(scanner) if item.check not in exceptions[scanner]]
-        emit(f"{scanner}: {said.passed[scanner]} passed, {len(bad)} failed, "
-             f"{len(exceptions[scanner])} checks excepted")  # fmt: skip
+        emit(
+            f"{scanner}: {said.passed[scanner]} passed, {failed[scanner]} failed, "
+            f"{len(exceptions[scanner])} checks excepted"
+        )
     if write:
         before = earlier()
         compared = comparison(peers) if peers else (before.peers if before else [])
@@ -132,26 +151,32 @@ def scan(*, write: bool, peers: Path | None = None, emit: Emit) -> list[str]:
     return problems
 
 
-def config(path: Path = CONFIG) -> dict[str, dict[str, str]]:
-    """The exceptions of each scanner: check to reason. Raises IntentError."""
+def config(path: Path = CONFIG) -> Exceptions:
+    """The exceptions of each scanner by their check. Raises IntentError."""
     where = repo.relative(path)
     document = yaml.safe_load(path.read_text())
     if not isinstance(document, dict) or set(document) != set(SCANNERS):
         raise IntentError("names other scanners", where=where, allowed=", ".join(SCANNERS))
+    found: dict[str, dict[str, Exempt]] = {}
     for scanner, exceptions in document.items():
-        for check, reason in exceptions.items():
-            if len(str(reason).split()) < 4:
-                raise IntentError(
-                    "is an exception without a reason", where=f"{where}: {scanner}.{check}"
-                )
-    if len(document["checkov"]) > MOST_SKIPPED:
+        found[scanner] = {}
+        for check, said in exceptions.items():
+            place = f"{where}: {scanner}.{check}"
+            if not isinstance(said, dict) or set(said) != {"only", "why"}:
+                raise IntentError("is no exception", where=place, allowed="only, why")
+            if len(str(said["why"]).split()) < 4:
+                raise IntentError("does not say why", where=place)
+            if not said["only"]:
+                raise IntentError("is of no object", where=place, allowed='"*", Kind/name, with *')
+            found[scanner][check] = Exempt(said["why"], tuple(said["only"]))
+    if len(found["checkov"]) > MOST_SKIPPED:
         raise IntentError(
-            f"has {len(document['checkov'])} exceptions",
+            f"has {len(found['checkov'])} exceptions",
             where=f"{where}: checkov",
             allowed=f"at most {MOST_SKIPPED}",
             next="mend what the check complains of",
         )
-    return document
+    return found
 
 
 def environments() -> dict[str, list[Manifest]]:
@@ -177,22 +202,33 @@ def namespaced(objects: Sequence[Manifest], namespace: str) -> list[Manifest]:
     return [{**item, "metadata": {"namespace": namespace, **item["metadata"]}} for item in objects]
 
 
-def judge(said: Scan, exceptions: Mapping[str, Mapping[str, str]]) -> list[str]:
+def judge(said: Scan, exceptions: Exceptions) -> list[str]:
     """What is wrong with what they said: findings without an exception, and the other way round."""
     problems = [
         f"{item.environment}: {item.item}: {item.scanner} {item.check}: {item.words}"
-        for item in said.findings
-        if item.check not in exceptions[item.scanner]
+        for item in uncovered(said, exceptions)
     ]
+    where = repo.relative(CONFIG)
     for scanner in SCANNERS:
-        idle = set(exceptions[scanner]) - {item.check for item in said.of(scanner)}
-        problems += [
-            f"{repo.relative(CONFIG)}: {scanner}.{check} finds nothing any more; take it out"
-            for check in sorted(idle)
-        ]
+        for check, exempt in sorted(exceptions[scanner].items()):
+            found = {item.item for item in said.of(scanner) if item.check == check}
+            problems += [
+                f"{where}: {scanner}.{check} finds nothing at {pattern}; take it out"
+                for pattern in exempt.only
+                if not fnmatch.filter(found, pattern)
+            ]
         if not said.passed[scanner]:
             problems.append(f"{scanner} looked at nothing")
     return problems
+
+
+def uncovered(said: Scan, exceptions: Exceptions) -> list[Finding]:
+    """The findings that no exception covers."""
+    return [
+        item
+        for item in said.findings
+        if not (exempt := exceptions[item.scanner].get(item.check)) or not exempt.covers(item)
+    ]
 
 
 def cached(objects: Objects) -> Scan:
@@ -304,8 +340,8 @@ SCANNERS: dict[str, Callable[[Mapping[str, Path]], tuple[int, list[Finding]]]] =
 
 
 def _kind_and_name(resource: str) -> str:
-    """checkov's `Deployment.namespace.name` as ours."""
-    kind, _namespace, name = resource.split(".", 2)
+    """checkov's `Deployment.namespace.name` as ours; it adds all labels to the name of a pod."""
+    kind, _namespace, name = resource.split(".")[:3]
     return f"{kind}/{name}"
 
 
@@ -364,13 +400,16 @@ def _python() -> Path:
 def outcome(
     objects: Objects,
     said: Scan,
-    exceptions: Mapping[str, Mapping[str, str]],
+    exceptions: Exceptions,
     peers: Sequence[Peer],
 ) -> Results:
     """The results of a run of now."""
-    counts = {scanner: Counter(item.check for item in said.of(scanner)) for scanner in SCANNERS}
+    bad = Counter(item.scanner for item in uncovered(said, exceptions))
     excepted = {
-        scanner: {check: counts[scanner][check] for check in sorted(exceptions[scanner])}
+        scanner: {
+            check: sum(item.check == check and exempt.covers(item) for item in said.of(scanner))
+            for check, exempt in sorted(exceptions[scanner].items())
+        }
         for scanner in SCANNERS
     }
     return Results(
@@ -379,10 +418,7 @@ def outcome(
         versions=versions(),
         objects={name: len(found) for name, found in objects.items()},
         passed=said.passed,
-        failed={
-            scanner: counts[scanner].total() - sum(excepted[scanner].values())
-            for scanner in SCANNERS
-        },
+        failed={scanner: bad[scanner] for scanner in SCANNERS},
         excepted=excepted,
         peers=list(peers),
     )
@@ -426,13 +462,13 @@ def earlier() -> Results | None:
     return Results(**{**document, "peers": [Peer(**item) for item in document["peers"]]})
 
 
-def page(text: str, results: Results, exceptions: Mapping[str, Mapping[str, str]]) -> str:
+def page(text: str, results: Results, exceptions: Exceptions) -> str:
     """docs/security.md with the tables of these results between their marks."""
     scanned = figures.embedded(text, "scanners", list(_table(results, exceptions)))
     return figures.embedded(scanned, "peers", list(_comparison(results)))
 
 
-def _table(results: Results, exceptions: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+def _table(results: Results, exceptions: Exceptions) -> Iterator[str]:
     objects = ", ".join(f"{name} {count}" for name, count in results.objects.items())
     yield f"Commit {results.commit}, {results.date}. Objects: {objects}."
     yield ""
@@ -446,11 +482,13 @@ def _table(results: Results, exceptions: Mapping[str, Mapping[str, str]]) -> Ite
             f" {hidden} findings of {count} checks |"
         )
     yield ""
-    yield "| excepted | findings | why |"
-    yield "| --- | --- | --- |"
+    yield "| excepted | findings | at | why |"
+    yield "| --- | --- | --- | --- |"
     for scanner, checks in results.excepted.items():
         for check, count in checks.items():
-            yield f"| {scanner} `{check}` | {count} | {exceptions[scanner].get(check, '')} |"
+            exempt = exceptions[scanner][check]
+            places = ", ".join(f"`{pattern}`" for pattern in exempt.only)
+            yield f"| {scanner} `{check}` | {count} | {places} | {exempt.why} |"
 
 
 def _comparison(results: Results) -> Iterator[str]:

@@ -8,16 +8,18 @@ import yaml
 
 from xwiki_stack import proc, repo, scanners
 from xwiki_stack.errors import IntentError, StackError
-from xwiki_stack.scanners import Finding, Peer, Results, Scan
+from xwiki_stack.scanners import Exempt, Finding, Peer, Results, Scan
 
 FOUND = Finding("checkov", "CKV_1", "prod", "Pod/a", "something")
 BAD = Finding("kube-score", "pod-x", "prod", "Pod/b", "b: something else")
 SAID = Scan({"checkov": 3, "kube-score": 4}, [FOUND, BAD])
-NONE: dict[str, dict[str, str]] = {"checkov": {}, "kube-score": {}}
+NONE: dict[str, dict[str, Exempt]] = {"checkov": {}, "kube-score": {}}
 BOTH = {
-    "checkov": {"CKV_1": "a reason of words"},
-    "kube-score": {"pod-x": "another reason of words"},
+    "checkov": {"CKV_1": Exempt("a reason of words", ("Pod/a", "Pod/a*"))},
+    "kube-score": {"pod-x": Exempt("another reason of words", ("*",))},
 }
+
+GIVEN = {"only": ["*"], "why": "a reason of words"}
 
 RESULTS = Results(
     commit="abc",
@@ -39,10 +41,19 @@ def test_what_nobody_excepted_is_told_with_its_object() -> None:
     ]
 
 
+def test_an_exception_is_of_the_objects_that_it_names() -> None:
+    elsewhere = {**BOTH, "checkov": {"CKV_1": Exempt("a reason of words", ("Pod/b", "Job/*"))}}
+    assert scanners.judge(SAID, elsewhere) == [
+        "prod: Pod/a: checkov CKV_1: something",
+        "ci/scanners.yaml: checkov.CKV_1 finds nothing at Pod/b; take it out",
+        "ci/scanners.yaml: checkov.CKV_1 finds nothing at Job/*; take it out",
+    ]
+
+
 def test_an_exception_that_nobody_needs_is_refused() -> None:
-    more = {**BOTH, "checkov": {**BOTH["checkov"], "CKV_9": "a reason of words"}}
-    assert scanners.judge(SAID, more) == [
-        "ci/scanners.yaml: checkov.CKV_9 finds nothing any more; take it out"
+    idle = {"CKV_9": Exempt("a reason of words", ("*",))}
+    assert scanners.judge(SAID, {**BOTH, "checkov": {**BOTH["checkov"], **idle}}) == [
+        "ci/scanners.yaml: checkov.CKV_9 finds nothing at *; take it out"
     ]
 
 
@@ -54,7 +65,7 @@ def test_a_scanner_that_looked_at_nothing_has_not_said_that_all_is_well() -> Non
 def test_the_exceptions_are_few_and_each_has_its_reason() -> None:
     found = scanners.config()
     assert len(found["checkov"]) <= scanners.MOST_SKIPPED == 5
-    assert all(reason for exceptions in found.values() for reason in exceptions.values())
+    assert all(exempt.only for exceptions in found.values() for exempt in exceptions.values())
 
 
 @pytest.mark.parametrize(
@@ -63,9 +74,11 @@ def test_the_exceptions_are_few_and_each_has_its_reason() -> None:
         ({"checkov": {}}, "names other scanners"),
         ([], "names other scanners"),
         ({**NONE, "trivy": {}}, "names other scanners"),
-        ({**NONE, "checkov": {"CKV_1": ""}}, "checkov.CKV_1: is an exception without a reason"),
-        ({**NONE, "kube-score": {"x": "not now"}}, "kube-score.x: is an exception without"),
-        ({**NONE, "checkov": dict.fromkeys("abcdef", "a reason of words")}, "has 6 exceptions"),
+        ({**NONE, "checkov": {"CKV_1": "a reason of words"}}, "checkov.CKV_1: is no exception"),
+        ({**NONE, "checkov": {"CKV_1": {"why": "a reason of words"}}}, "is no exception"),
+        ({**NONE, "kube-score": {"x": {"only": ["*"], "why": "not now"}}}, "x: does not say why"),
+        ({**NONE, "kube-score": {"x": {**GIVEN, "only": []}}}, "kube-score.x: is of no object"),
+        ({**NONE, "checkov": dict.fromkeys("abcdef", GIVEN)}, "has 6 exceptions"),
     ],
     ids=str,
 )
@@ -109,7 +122,7 @@ def test_what_checkov_cannot_read_is_an_error(
     ("resource", "item"),
     [
         ("Deployment.wiki.xwiki-stack-xwiki", "Deployment/xwiki-stack-xwiki"),
-        ("Pod.wiki.a.app-b", "Pod/a.app-b"),
+        ("Pod.wiki.a.app.kubernetes.io/name-b", "Pod/a"),
     ],
 )
 def test_an_object_is_named_as_we_name_it(resource: str, item: str) -> None:
@@ -136,7 +149,7 @@ def test_every_figure_of_a_run_stands_in_a_table() -> None:
     assert "Commit abc, 2026-01-02. Objects: prod 7, staging 5.\n" in text
     assert "| checkov | 3.0 | 3 | **0** | 9 findings of 1 checks |\n" in text
     assert "| kube-score | 1.0 | 4 | **2** | 0 findings of 0 checks |\n" in text
-    assert "| checkov `CKV_1` | 9 | a reason of words |\n" in text
+    assert "| checkov `CKV_1` | 9 | `Pod/a`, `Pod/a*` | a reason of words |\n" in text
     assert "| other (chart-1.0) | 20 | 63 | 8 |\n" in text
     assert "| **xwiki-stack**, nothing excepted | 12 | 9 | 2 |\n" in text
     assert "| **xwiki-stack**, with the exceptions above | 12 | 0 | 2 |\n" in text
