@@ -1,5 +1,7 @@
 """What the scanners may find is named with a reason, and documents say what a run said."""
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import yaml
 
 from xwiki_stack import proc, repo, scanners
 from xwiki_stack.errors import IntentError, StackError
+from xwiki_stack.render import Manifest
 from xwiki_stack.scanners import Exempt, Finding, Peer, Results, Scan
 
 FOUND = Finding("checkov", "CKV_1", "prod", "Pod/a", "something")
@@ -25,10 +28,11 @@ RESULTS = Results(
     commit="abc",
     date="2026-01-02",
     versions={"checkov": "3.0", "kube-score": "1.0"},
-    objects={"prod": 7, "staging": 5},
+    objects={"prod-decided": 7, "staging": 5},
     passed={"checkov": 3, "kube-score": 4},
     failed={"checkov": 0, "kube-score": 2},
     excepted={"checkov": {"CKV_1": 9}, "kube-score": {}},
+    bare={"checkov": 8, "kube-score": 3},
     peers=[Peer("other", "chart-1.0", 20, 63, 8)],
 )
 
@@ -146,13 +150,24 @@ def test_checkov_is_pinned_with_every_package_by_hash() -> None:
 def test_every_figure_of_a_run_stands_in_a_table() -> None:
     marks = "<!-- figures: scanners -->\n<!-- end of figures -->\n"
     text = scanners.page(marks + marks.replace("scanners", "peers"), RESULTS, BOTH)
-    assert "Commit abc, 2026-01-02. Objects: prod 7, staging 5.\n" in text
+    assert "Commit abc, 2026-01-02. Objects: prod-decided 7, staging 5.\n" in text
     assert "| checkov | 3.0 | 3 | **0** | 9 findings of 1 checks |\n" in text
     assert "| kube-score | 1.0 | 4 | **2** | 0 findings of 0 checks |\n" in text
     assert "| checkov `CKV_1` | 9 | `Pod/a`, `Pod/a*` | a reason of words |\n" in text
     assert "| other (chart-1.0) | 20 | 63 | 8 |\n" in text
-    assert "| **xwiki-stack**, nothing excepted | 12 | 9 | 2 |\n" in text
-    assert "| **xwiki-stack**, with the exceptions above | 12 | 0 | 2 |\n" in text
+    assert "| **xwiki-stack** (prod-decided), nothing excepted | 7 | 8 | 3 |\n" in text
+    assert "| **xwiki-stack** (prod-decided), as accepted | 7 | 0 | 2 |\n" in text
+
+
+def test_results_are_counted_with_and_without_exceptions() -> None:
+    said = Scan(SAID.passed, [*SAID.findings, replace(BAD, environment="prod-decided")])
+    objects: dict[str, list[Manifest]] = {"prod": [{}], "prod-decided": [{}, {}]}
+    made = scanners.outcome(objects, said, {**BOTH, "kube-score": {}}, [])
+    assert made.objects == {"prod": 1, "prod-decided": 2}
+    assert made.failed == {"checkov": 0, "kube-score": 2}
+    assert made.excepted == {"checkov": {"CKV_1": 1}, "kube-score": {}}
+    assert made.bare == {"checkov": 0, "kube-score": 1}
+    assert made.passed == said.passed
 
 
 def test_a_render_that_does_not_say_whose_it_is_is_refused(tmp_path: Path) -> None:
@@ -160,6 +175,17 @@ def test_a_render_that_does_not_say_whose_it_is_is_refused(tmp_path: Path) -> No
         scanners.compare(tmp_path / "other.yaml")
     with pytest.raises(IntentError, match="holds no render of a chart"):
         scanners.comparison(tmp_path)
+
+
+def test_results_of_another_version_are_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(scanners, "RESULTS", tmp_path / "scanners.json")
+    assert scanners.earlier() is None
+    scanners.RESULTS.write_text('{"commit": "abc"}')
+    assert scanners.earlier() is None
+    scanners.RESULTS.write_text(json.dumps(asdict(RESULTS)))
+    assert scanners.earlier() == RESULTS
 
 
 def test_the_page_is_what_the_results_say() -> None:
