@@ -8,7 +8,7 @@ import yaml
 
 from tests import environments
 from tests.render import schemas
-from xwiki_stack import cli, enforcement, generate, policy, render
+from xwiki_stack import cli, enforcement, generate, policy, proc, render, repo
 from xwiki_stack.render import Manifest
 
 ON: dict[str, Any] = {
@@ -152,3 +152,42 @@ def test_policies_are_tried_where_there_is_somebody_to_tell() -> None:
         found = yaml.safe_load(text)["netpol"].get("probe", {})
         assert bool(found.get("enabled")) == there
         assert bool(found.get("rules", {}).get("enabled")) == there
+
+
+# By packets
+
+
+ALONE = ["unshare", "--net", "--map-root-user"]
+"""A network namespace of its own, where everything may be dropped."""
+
+TRY = """
+ip link set lo up
+"$0" enforcement answer & target=$!
+trap 'kill $target' EXIT
+for _ in $(seq 100); do
+    grep -q :23F3 /proc/net/tcp /proc/net/tcp6 && break
+    sleep 0.1
+done
+for rule in "$@"; do iptables -A $rule -j DROP; done
+"$0" enforcement probe --target 127.0.0.1 --once
+"""
+"""Starts the target, waits until it listens (9203 is 23F3), drops packets, and tries once."""
+
+
+@pytest.mark.parametrize(
+    ("dropped", "said"),
+    [
+        ([], "egress is NOT, ingress is NOT enforced"),
+        (["OUTPUT -p tcp --dport 9202"], "egress is, ingress is NOT enforced"),
+        (["INPUT -p tcp --dport 9203"], "egress is NOT, ingress is enforced"),
+    ],
+    ids=["nothing", "egress", "ingress"],
+)
+def test_packets_that_are_dropped_are_told_from_those_that_are_not(
+    dropped: list[str], said: str
+) -> None:
+    possible = proc.run([*ALONE, "iptables", "-L", "-n"], check=False)
+    if possible.code != 0:
+        pytest.skip(f"UNPROVEN: no packets can be dropped here: {possible.err.strip()}")
+    found = proc.run([*ALONE, "sh", "-euc", TRY, repo.command(), *dropped], timeout=60)
+    assert said in found.out.splitlines()
