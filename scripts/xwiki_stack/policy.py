@@ -410,7 +410,8 @@ def values_without_secrets(document: Manifest) -> list[Verdict]:
 
 
 def _private(name: str, text: str) -> str:
-    if PRIVATE_SETTING.search(name):
+    switch = text.lower() in {"true", "false"}
+    if PRIVATE_SETTING.search(name) and not switch:
         return "takes a secret itself, not the name of one"
     return "holds what looks like a key or a password" if SECRET_TEXT.search(text) else ""
 

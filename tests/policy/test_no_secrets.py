@@ -68,6 +68,20 @@ def test_no_chart_takes_a_secret() -> None:
 @pytest.mark.parametrize(
     "document",
     [
+        {"database": {"existingSecret": "wiki", "passwordKey": "xwiki-password"}},
+        {"door": {"server-tokens": False}},
+        {"door": {"server-tokens": "false"}},
+        {"store": {"url": "https://s3.example.org:9000/bucket"}},
+    ],
+    ids=str,
+)
+def test_a_name_a_switch_or_an_address_is_no_secret(document: Manifest) -> None:
+    assert not [v for v in policy.values_without_secrets(document) if v.problem]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
         {"mysql": {"rootPassword": "counterexample"}},
         {"mysql": {"password": ""}},
         {"s3": {"secretKey": "counterexample"}},
