@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from xwiki_stack import cluster, proc, repo, steps
+from xwiki_stack import cluster, proc, repo, scanners, steps
 
 FLOORS = ("unit", "render", "policy", "review", "supply")
 """Folders of tests that need no cluster (docs/testing.md)."""
@@ -18,7 +18,7 @@ COMMANDS: dict[str, list[str]] = {
     "values of upstream charts": ["xwiki-stack", "upstream"],
     "chart (helm lint)": ["helm", "lint", "--strict", "--quiet", "."],
     "workflows (actionlint)": ["actionlint", "-shellcheck=", "-pyflakes="],
-    "objects and Dockerfiles (Trivy)": ["xwiki-stack", "scan"],
+    "scanners (checkov, kube-score, Trivy)": ["xwiki-stack", "scan", "--check"],
     "tests": ["python", "-m", "pytest", "-q", *(f"tests/{name}" for name in FLOORS)],
 }
 """Title to command, in the order of speed; the programs come from .venv and the pinned tools.
@@ -27,7 +27,7 @@ actionlint asks no others that a machine may have or not: the result is the same
 
 def check(emit: Callable[[str], None]) -> int:
     """Run every command, also after one failed; give 1 if any did, else 0."""
-    steps.execute(cluster.tool_steps(extras=True), emit)
+    steps.execute([*scanners.tool_steps(), *cluster.tool_steps(extras=True)], emit)
     environment = cluster.environment()
     own = Path(sys.executable).parent
     environment["PATH"] = f"{own}:{environment['PATH']}:{cluster.tools().actionlint.parent}"

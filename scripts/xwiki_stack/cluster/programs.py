@@ -25,6 +25,7 @@ class Tools:
     rclone: Path
     promtool: Path
     actionlint: Path
+    kube_score: Path
     """From helm3 on: only there when tests asked for them."""
 
     @property
@@ -46,6 +47,7 @@ def tools() -> Tools:
         rclone=_home(every["rclone"]) / "rclone",
         promtool=_home(every["promtool"]) / "promtool",
         actionlint=_home(every["actionlint"]) / "actionlint",
+        kube_score=_home(every["kube-score"]) / "kube-score",
     )
 
 
