@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from xwiki_stack import cluster, proc, repo, scanners, steps
+from xwiki_stack import cluster, proc, repo, scan, steps
 
 FLOORS = ("unit", "render", "policy", "review", "supply")
 """Folders of tests that need no cluster (docs/testing.md)."""
@@ -27,7 +27,7 @@ actionlint asks no others that a machine may have or not: the result is the same
 
 def check(emit: Callable[[str], None]) -> int:
     """Run every command, also after one failed; give 1 if any did, else 0."""
-    steps.execute([*scanners.tool_steps(), *cluster.tool_steps(extras=True)], emit)
+    steps.execute([*scan.tool_steps(), *cluster.tool_steps(extras=True)], emit)
     environment = cluster.environment()
     own = Path(sys.executable).parent
     environment["PATH"] = f"{own}:{environment['PATH']}:{cluster.tools().actionlint.parent}"

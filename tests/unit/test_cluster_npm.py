@@ -62,5 +62,5 @@ def test_another_nodejs_or_lock_is_another_place(
 
 
 def test_only_tests_and_checks_bring_it() -> None:
-    assert {"renovate", "trivy"} <= {step.name for step in bed.tool_steps(extras=True)}
-    assert not {"renovate", "trivy"} & {step.name for step in bed.tool_steps()}
+    assert "renovate" in {step.name for step in bed.tool_steps(extras=True)}
+    assert "renovate" not in {step.name for step in bed.tool_steps()}

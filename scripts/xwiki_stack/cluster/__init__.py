@@ -29,7 +29,6 @@ from xwiki_stack.cluster.bed import (
 from xwiki_stack.cluster.npm import command as npm_command
 from xwiki_stack.cluster.npm import package as npm_package
 from xwiki_stack.cluster.programs import Tools, tools
-from xwiki_stack.cluster.trivy import program as scanner
 
 __all__ = [
     "TEST_PREFIX",
@@ -50,7 +49,6 @@ __all__ = [
     "platform_memory",
     "prepare",
     "restart_nodes",
-    "scanner",
     "stop",
     "stop_engine_if_idle",
     "system_packages",

@@ -22,7 +22,6 @@ from xwiki_stack.cluster import (
     programs,
     progress,
     registry,
-    trivy,
 )
 from xwiki_stack.cluster.registry import Bed, Choice
 from xwiki_stack.errors import IntentError, MachineError
@@ -227,9 +226,8 @@ def _tools(*, extras: bool) -> list[Step]:
     ]
     if not extras:
         return tooling
-    scanner = Step("trivy", f"Trivy {pins.scanner().version}", trivy.install, lane="wheel")
     renovate = Step("renovate", "Renovate", partial(npm.install, "renovate"), lane="npm")
-    return [*tooling, scanner, renovate]
+    return [*tooling, renovate]
 
 
 def _drop_caches(compilers: Sequence[Step]) -> Step:

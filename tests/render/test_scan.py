@@ -7,8 +7,9 @@ import pytest
 
 from tests import environments
 from tests.policy.sweep import COUNTEREXAMPLES
-from xwiki_stack import proc, scanners
-from xwiki_stack.scanners import Scan
+from xwiki_stack import proc, scan
+from xwiki_stack.scan import checkov, findings, objects, results
+from xwiki_stack.scan.findings import Scan
 
 SEEN = {
     "bounded-containers": {
@@ -34,13 +35,13 @@ SEEN = {
 @pytest.fixture(scope="module")
 def red() -> Scan:
     """What both say of all counter-examples, whose names begin with their rule's."""
-    scanners.install(lambda _text: None)
+    scan.install(lambda _text: None)
     found = []
     for rule in SEEN:
         for item in environments.documents(COUNTEREXAMPLES / f"{rule}.yaml"):
             item["metadata"]["name"] = f"{rule}--{item['metadata']['name']}"
             found.append(item)
-    return scanners.run({"wrong": scanners.namespaced(found, "wrong")})
+    return scan.run({"wrong": objects.namespaced(found, "wrong")})
 
 
 @pytest.mark.parametrize("rule", sorted(SEEN))
@@ -50,9 +51,9 @@ def test_what_our_rule_refuses_a_scanner_refuses_too(red: Scan, rule: str) -> No
 
 
 def test_both_scanners_are_seen_red(red: Scan) -> None:
-    for scanner in scanners.SCANNERS:
+    for scanner in results.COMPARED:
         assert len(red.of(scanner)) > 20
-    assert scanners.judge(red, {"checkov": {}, "kube-score": {}})
+    assert findings.judge(red, {"checkov": {}, "kube-score": {}})
 
 
 def test_a_finding_names_its_object_and_its_container(red: Scan) -> None:
@@ -68,14 +69,14 @@ def test_a_finding_names_its_object_and_its_container(red: Scan) -> None:
 
 def test_no_scanner_complains_of_our_objects() -> None:
     said: list[str] = []
-    assert scanners.scan(write=False, emit=said.append) == []
-    assert [line.partition(":")[0] for line in said][-2:] == list(scanners.SCANNERS)
+    assert scan.scan(write=False, emit=said.append) == []
+    assert [line.partition(":")[0] for line in said][-3:] == list(scan.SCANNERS)
 
 
 def test_every_environment_is_looked_at() -> None:
     """As the sweeps of tests/policy know them, but for charts whose values nobody gave."""
-    assert set(scanners.environments()) == set(environments.names()) - {"defaults"}
-    assert all(len(found) > 5 for found in scanners.environments().values())
+    assert set(objects.environments()) == set(environments.names()) - {"defaults"}
+    assert all(len(found) > 5 for found in objects.environments().values())
 
 
 def test_checkov_works_where_there_is_no_network(red: Scan) -> None:
@@ -83,8 +84,8 @@ def test_checkov_works_where_there_is_no_network(red: Scan) -> None:
     alone = proc.run(["unshare", "--net", "--map-root-user", "true"], check=False)
     if alone.code != 0:
         pytest.skip(f"UNPROVEN: no network namespace can be made here: {alone.err.strip()}")
-    argv = scanners.checkov_command(COUNTEREXAMPLES / "no-token.yaml")
+    argv = checkov.command(COUNTEREXAMPLES / "no-token.yaml")
     said = proc.run(
-        ["unshare", "--net", "--map-root-user", *argv], env=scanners.OFFLINE, check=False
+        ["unshare", "--net", "--map-root-user", *argv], env=checkov.OFFLINE, check=False
     )
     assert '"CKV_K8S_38"' in said.out, said.err
