@@ -79,6 +79,11 @@ EXCEPTIONS = (
     ),
     Exempt(r"^Chart\.yaml$", r"^kubeVersion: ", "the lowest that the chart takes"),
     Exempt(r"^templates/validate\.yaml$", r"17\.10\.12", "the lowest that the chart takes"),
+    Exempt(
+        r"/upgrade/(cli|versions)\.py$",
+        r"e\.g\. \d|--xwiki \d",
+        "what an operator may type, for example",
+    ),
     Exempt(r"/default-cni\.yaml$", r"cniVersion", "version of a format"),
     Exempt(
         r"/cluster/nodeimage\.py$",
