@@ -159,8 +159,10 @@ def test_checkov_is_pinned_with_every_package_by_hash() -> None:
 
 
 @pytest.fixture
-def without_trivy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is said where the other scanners are there and content."""
+def without_trivy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is said where the other scanners are there and content; nothing of ours is written."""
+    monkeypatch.setenv(repo.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "scanners.json")
     monkeypatch.setattr(trivy, "program", lambda: None)
     monkeypatch.setattr(scan, "install", lambda *_: None)
     monkeypatch.setattr(scan, "environments", dict)
@@ -169,10 +171,7 @@ def without_trivy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return []
 
 
-def test_without_trivy_that_much_is_said_to_be_unproven(
-    without_trivy: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(repo.CACHE_VARIABLE, str(tmp_path))
+def test_without_trivy_that_much_is_said_to_be_unproven(without_trivy: list[str]) -> None:
     assert scan.scan(write=False, emit=without_trivy.append) == []
     assert without_trivy[-1] == "Trivy: unproven: hosted CI scans"
     assert scan.images(emit=without_trivy.append) == []
@@ -182,6 +181,7 @@ def test_without_trivy_that_much_is_said_to_be_unproven(
 def test_results_are_never_written_without_trivy(without_trivy: list[str]) -> None:
     with pytest.raises(MachineError, match="there is no Trivy here"):
         scan.scan(write=True, emit=without_trivy.append)
+    assert not results.RESULTS.exists()
 
 
 # What is written
