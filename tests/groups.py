@@ -6,6 +6,7 @@ GROUPS = {
     "tests/backups/test_xar.py": "backups of a running wiki",
     "tests/backups/test_xar_restore.py": "backups of a running wiki",
     "tests/backups/": "backups",
+    "tests/supply/": "supply",
     "tests/contract/": "images",
     "tests/images/": "registry",
     "tests/e2e/test_broken_states.py": "broken states",

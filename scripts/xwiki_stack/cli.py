@@ -16,15 +16,19 @@ from typing import Any, NoReturn
 from xwiki_stack import (
     bench,
     checks,
+    cluster,
     decisions,
     demo,
+    enforcement,
     faults,
     generate,
     images,
     proc,
     render,
     repo,
+    scan,
     sizing,
+    steps,
     suite,
     up,
     upstream,
@@ -221,6 +225,11 @@ def _named(arguments: argparse.Namespace) -> list[str]:
     return [arguments.env] if arguments.env else []
 
 
+def _tools(_arguments: argparse.Namespace) -> None:
+    steps.execute(cluster.tool_steps(), lambda text: print(text, file=sys.stderr))
+    print(cluster.tools().folder)
+
+
 def _decisions(arguments: argparse.Namespace) -> None:
     print(decisions.text(arguments.env))
 
@@ -249,6 +258,35 @@ def _faults(_arguments: argparse.Namespace) -> int:
     found = faults.prove(emit=print)
     print(found.summary)
     return int(not found.held)
+
+
+def _scan(arguments: argparse.Namespace) -> None:
+    if arguments.images:
+        wrong = scan.images(emit=print)
+    else:
+        wrong = scan.scan(write=not arguments.check, peers=arguments.peers, emit=print)
+    for line in wrong:
+        print(line)
+    if wrong:
+        raise IntentError(
+            f"{len(wrong)} finding(s) that block",
+            next="repair them, or accept each with its reason: ci/scanners.yaml, .trivyignore.yaml",
+        )
+
+
+def _enforcement(arguments: argparse.Namespace) -> None:
+    if arguments.part == "answer":
+        print(f"answering at {', '.join(map(str, enforcement.PORTS))}")
+        enforcement.answer()
+    if not arguments.target:
+        raise IntentError("the probe has no target", next="name its address with --target")
+    probe = enforcement.Probe(arguments.target, arguments.every, print)
+    if arguments.once:
+        probe.round()
+        print(probe.text(), end="")
+        return
+    probe.serve(enforcement.METRICS)
+    probe.work()
 
 
 def _bench_backups(arguments: argparse.Namespace) -> int:
@@ -379,6 +417,8 @@ def _parser() -> argparse.ArgumentParser:
         "what is nowhere stays unproven, and is said so.",
     )
 
+    _add_supply(verb)
+
     command = verb("decisions", _decisions, "The open decisions: state, owner, what each changes")
     _add_env(command, default="prod")
 
@@ -446,6 +486,20 @@ def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
         "--size", choices=bench.SIZES, default="full", help="small: a trial of the code alone"
     )
     command.add_argument("parts", nargs="*", help="dump, restore, daily, ...; none means all")
+
+    command = verb(
+        "enforcement",
+        _enforcement,
+        "Try whether a cluster's network plugin enforces policies; what pods of charts/netpol run",
+        "`answer` listens, `probe` connects where it may and where it may not, and tells "
+        "Prometheus.",
+    )
+    command.add_argument("part", choices=("probe", "answer"))
+    command.add_argument("--target", default="", metavar="ADDRESS", help="where `answer` runs")
+    command.add_argument(
+        "--every", type=float, default=60, metavar="SECONDS", help="between two tries; default 60"
+    )
+    command.add_argument("--once", action="store_true", help="try once, and print the metrics")
 
     verb("faults", _faults, "Prove the 28 faults of backups, and write docs/reference/faults.md")
 
@@ -529,6 +583,37 @@ def _add_images(verbs: Any) -> None:
     _add_env(added)
     added.add_argument("keys", nargs="*", metavar="IMAGE", help="xwiki, mysql; none means both")
     added.set_defaults(verb=_images_pin)
+
+
+def _add_supply(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    command = verb(
+        "scan",
+        _scan,
+        "Ask checkov, kube-score and Trivy about every object, and write docs/security.md's tables",
+        "What they may find stands in ci/scanners.yaml and .trivyignore.yaml, each check with its\n"
+        "reason. No scanner asks any network but with --images. An answer is kept until an object\n"
+        "or a scanner changes.",
+    )
+    ways = command.add_mutually_exclusive_group()
+    ways.add_argument("--check", action="store_true", help="only say what is wrong")
+    ways.add_argument(
+        "--peers",
+        type=Path,
+        metavar="FOLDER",
+        help="renders of other charts to compare with, <name>@<chart-version>.yaml each",
+    )
+    ways.add_argument(
+        "--images",
+        action="store_true",
+        help="pull every image of the environments, and ask Trivy about those instead",
+    )
+
+    verb(
+        "tools",
+        _tools,
+        "Have kubectl, helm and kind in their pinned versions; prints their folder",
+        "For a PATH of your own: PATH=$(xwiki-stack tools):$PATH",
+    )
 
 
 def _add_ways_not_to_write(generating: argparse.ArgumentParser) -> None:

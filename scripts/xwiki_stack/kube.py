@@ -1,7 +1,7 @@
 """The API server, as far as we talk to it: plain objects in, plain objects out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -167,6 +167,17 @@ class Kube:
     def _resource(self, kind: str, api_version: str | None = None) -> Any:
         version = api_version or _VERSIONS[kind]
         return self._dynamic.resources.get(api_version=version, kind=kind)
+
+
+def restricted_namespace(name: str, labels: Mapping[str, str]) -> Manifest:
+    """A namespace that admits pods of Pod Security level `restricted` only, and says why not."""
+    levels = dict.fromkeys(("enforce", "warn", "audit"), "restricted")
+    own = {f"pod-security.kubernetes.io/{mode}": level for mode, level in levels.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {**labels, **own}},
+    }
 
 
 class _Dynamic(DynamicClient):

@@ -383,4 +383,5 @@ def test_generated_policies_follow_the_intent() -> None:
         assert not [i for i in environments.objects(name) if i["kind"] == "NetworkPolicy"]
     objects = environments.objects("prod-decided")
     found = [item for item in objects if item["kind"] == "NetworkPolicy"]
-    assert len(found) == 1 + len(NAMES)
+    # And those of the probe's two ends.
+    assert len(found) == 1 + len(NAMES) + 2

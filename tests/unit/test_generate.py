@@ -179,7 +179,8 @@ def test_policies_let_backups_out_to_the_store_of_the_intent(endpoint: str, port
         other = dataclasses.replace(environment, backups={**environment.backups, "target": said})
         return yaml.safe_load(generate.text_of(other, cluster))["netpol"]
 
-    assert flows() == {"enabled": True, "s3": {"port": port, "cidrs": []}}
+    assert flows()["enabled"]
+    assert flows()["s3"] == {"port": port, "cidrs": []}
     assert flows(cidrs=["192.0.2.0/28"])["s3"]["cidrs"] == ["192.0.2.0/28"]
     with pytest.raises(IntentError, match="has no port from 0 to 65535"):
         flows(endpoint="https://s3.example.org:99999")

@@ -17,6 +17,7 @@ from xwiki_stack.cluster import (
     kind,
     machine,
     nodeimage,
+    npm,
     pins,
     programs,
     progress,
@@ -83,7 +84,7 @@ def describe_bed(name: str = "") -> str:
 
 
 def tool_steps(*, extras: bool = False, also: Collection[str] = ()) -> list[Step]:
-    """Steps that put kubectl, helm and kind (and, for tests, Helm 3) in their places.
+    """Steps that put kubectl, helm and kind (and, for tests, all that they run) in place.
 
     also: names of tools beside these, that few commands need.
     """
@@ -215,7 +216,7 @@ def describe_image(reference: str) -> str:
 
 
 def _tools(*, extras: bool, also: Collection[str] = ()) -> list[Step]:
-    return [
+    tooling = [
         Step(
             f"tool-{tool.name}",
             f"{tool.name} {tool.version}",
@@ -226,6 +227,10 @@ def _tools(*, extras: bool, also: Collection[str] = ()) -> list[Step]:
         for tool in pins.tools().values()
         if extras or not tool.test_only or tool.name in also
     ]
+    if not extras:
+        return tooling
+    renovate = Step("renovate", "Renovate", partial(npm.install, "renovate"), lane="npm")
+    return [*tooling, renovate]
 
 
 def _drop_caches(compilers: Sequence[Step]) -> Step:

@@ -27,7 +27,9 @@ class Tools:
     source_controller: Path
     kustomize_controller: Path
     helm_controller: Path
-    """These are only there when tests asked for them."""
+    actionlint: Path
+    kube_score: Path
+    """From helm3 on: only there when tests asked for them."""
     sops: Path
     """Only there when tests or `secrets` asked for it."""
 
@@ -57,6 +59,8 @@ def tools() -> Tools:
         kustomize_controller=built("kustomize-controller"),
         helm_controller=built("helm-controller"),
         sops=built("sops"),
+        actionlint=built("actionlint"),
+        kube_score=built("kube-score"),
     )
 
 
@@ -91,7 +95,7 @@ def said_version(said: str) -> str:
     return found[1] if found else ""
 
 
-def fits(tool: pins.Tool, said: str) -> bool:
+def fits(tool: pins.Tool | pins.Scanner, said: str) -> bool:
     """Whether a tool that says this of itself may stand in for the pinned one."""
     has = said_version(said)
     return any(has == prefix or has.startswith(f"{prefix}.") for prefix in tool.fits)
