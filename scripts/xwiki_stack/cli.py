@@ -45,6 +45,7 @@ from xwiki_stack.errors import (
 from xwiki_stack.review import report, review
 from xwiki_stack.secrets import cli as sealed
 from xwiki_stack.upgrade import cli as upgrades
+from xwiki_stack.verbs import Add, adder
 
 INTERRUPTED = 130
 
@@ -314,9 +315,6 @@ def _asker(arguments: argparse.Namespace, *, unattended: bool = True) -> Callabl
     return ask
 
 
-Verb = Callable[[argparse.Namespace], object]
-
-
 class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments, as everything else here does."""
 
@@ -340,15 +338,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def verb(name: str, run: Verb, summary: str, more: str = "") -> argparse.ArgumentParser:
-        added = verbs.add_parser(
-            name,
-            help=summary,
-            description=f"{summary}. {more}".strip(),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(verb=run)
-        return added
+    verb = adder(verbs, between=" ")
 
     command = verb(
         "up",
@@ -468,7 +458,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_benches(verb: Add) -> None:
     command = verb("bench", _bench, "Measure, and write docs/results and docs/benchmarks.md")
     _add_yes(command)
     command.add_argument("only", nargs="*", help="names of figures; none means all")
@@ -504,7 +494,7 @@ def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
     verb("faults", _faults, "Prove the 28 faults of backups, and write docs/reference/faults.md")
 
 
-def _add_looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_looking(verb: Add) -> None:
     """The verbs that show objects before anything is installed."""
     command = verb(
         "render",
@@ -585,7 +575,7 @@ def _add_images(verbs: Any) -> None:
     added.set_defaults(verb=_images_pin)
 
 
-def _add_supply(verb: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_supply(verb: Add) -> None:
     command = verb(
         "scan",
         _scan,

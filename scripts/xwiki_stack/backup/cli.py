@@ -38,8 +38,7 @@ from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import rate, size, stamp
 from xwiki_stack.errors import DamagedError, IntentError, RefusedError, StackError
 from xwiki_stack.steps import clock
-
-Verb = Callable[[argparse.Namespace], object]
+from xwiki_stack.verbs import Verb, adder
 
 KINDS = tuple(manifest.KINDS)
 
@@ -51,16 +50,10 @@ RUNS: dict[str, Callable[[Config, producer.Emit], Outcome[Any]]] = {
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Give a parser the verbs of backups."""
-    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="backup_verb")
+    plain = adder(parser.add_subparsers(required=True, metavar="VERB", dest="backup_verb"))
 
     def verb(name: str, run: Verb, summary: str, more: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(
-            name,
-            help=summary,
-            description=f"{summary}.\n{more}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(verb=run)
+        added = plain(name, run, summary, more)
         added.add_argument(
             "--config",
             type=Path,

@@ -3,30 +3,17 @@
 import argparse
 import getpass
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from xwiki_stack import cluster, generate, gitops, repo, steps
 from xwiki_stack.errors import IntentError, RefusedError, StackError
 from xwiki_stack.secrets import check, keys, provision, rotation, rules, sops, tree
-
-Verb = Callable[[argparse.Namespace], object]
+from xwiki_stack.verbs import adder
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Give a parser the verbs of sealed Secrets."""
-    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="secrets_verb")
-
-    def verb(name: str, run: Verb, summary: str, more: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(
-            name,
-            help=summary,
-            description=f"{summary}.\n{more}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(verb=run)
-        return added
-
+    verb = adder(parser.add_subparsers(required=True, metavar="VERB", dest="secrets_verb"))
     command = verb(
         "init",
         _init,
