@@ -83,4 +83,4 @@ def only(found: list[Manifest] | tuple[Manifest, ...], kind: str, ending: str = 
 
 def documents(path: Path) -> list[Manifest]:
     """The objects of a manifest file."""
-    return [item for item in yaml.safe_load_all(path.read_text()) if item]
+    return render.documents(path.read_text())

@@ -10,7 +10,7 @@ import dataclasses
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from xwiki_stack import (
     repo,
     steps,
     suite,
+    upstream,
 )
 from xwiki_stack.intent import Cluster, Environment
 from xwiki_stack.kube import Kube, Manifest
@@ -72,20 +73,11 @@ def tree(repository: Repository, *environments: Environment) -> dict[str, str | 
     for env in environments:
         values = yaml.safe_load(generate.text_of(env, found))
         for own in (cluster.image_values(NAME) or {}, LIGHT):
-            values = merged(values, own)
+            values = upstream.merged(values, own)
         made[f"values/generated/{env.name}/xwiki-stack.yaml"] = yaml.safe_dump(values)
     every = [*(top / "flux").rglob("*.yaml"), *(top / "values" / "generated").rglob("*.yaml")]
     stale = [path for path in every if path.read_text().startswith(generate.MARK)]
     return {str(path.relative_to(top)): None for path in stale} | made
-
-
-def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as Helm merges them: maps by key, all else replaced."""
-    found = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
-        found[key] = merged(found[key], value) if both else value
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +283,7 @@ def test_values_files_become_the_charts_values_in_their_order(app: App) -> None:
         found[name] = yaml.safe_load(files[f"{render.RELEASE}/values.yaml"])
         wanted: dict[str, Any] = {}
         for path in lists[name]:
-            wanted = merged(wanted, yaml.safe_load(flux.repository.read(path)))
+            wanted = upstream.merged(wanted, yaml.safe_load(flux.repository.read(path)))
         assert found[name] == wanted
         assert f"{render.RELEASE}/{VALUES}" not in files
         assert f"{render.RELEASE}/charts/mysql/Chart.yaml" in files
@@ -318,7 +310,7 @@ def test_values_files_become_the_charts_values_in_their_order(app: App) -> None:
 def test_a_commit_that_changes_a_value_rolls_what_reads_it_and_nothing_else(app: App) -> None:
     before = app.uids
     java = {"xwiki": {"java": {"maxGCPauseMillis": 150}}}
-    values = merged(app.values(), java)
+    values = upstream.merged(app.values(), java)
     assert values != app.values()
     revision = app.flux.push({VALUES: yaml.safe_dump(values)}, "a value")
     eventually(lambda: app.arrived(revision), seconds=START)
@@ -444,7 +436,7 @@ def test_a_broken_commit_leaves_what_runs_alone_and_is_explained(app: App, what:
     path, kind, words = commit.path, commit.kind, commit.words
     before, right = app.uids, app.flux.repository.read(path)
     installed = app.flux.newest(APP)["chartVersion"]
-    broken = yaml.safe_dump(merged(yaml.safe_load(right), commit.change))
+    broken = yaml.safe_dump(upstream.merged(yaml.safe_load(right), commit.change))
     app.flux.push({path: broken}, what)
 
     def refused() -> bool:

@@ -449,7 +449,7 @@ def test_the_generated_values_are_what_the_charts_accept(environment: str) -> No
 
 
 def test_what_the_command_prints_are_the_objects_of_the_environment() -> None:
-    printed = [item for item in yaml.safe_load_all(render.environment_text("staging")) if item]
+    printed = render.documents(render.environment_text("staging"))
     names = [(item["kind"], item["metadata"]["name"]) for item in printed]
     wanted = environments.objects("staging")
     assert names == [(item["kind"], item["metadata"]["name"]) for item in wanted]

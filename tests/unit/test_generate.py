@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft7Validator
 from tests.environments import decided_prod
 
-from xwiki_stack import cli, generate, intent, proc, repo
+from xwiki_stack import cli, generate, intent, proc, repo, upstream
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment
 
@@ -145,19 +145,9 @@ def misfits(values: dict[str, Any]) -> list[str]:
         chart = repo.ROOT / "charts" / name if name else repo.ROOT
         schema = json.loads((chart / "values.schema.json").read_text())
         defaults = yaml.safe_load((chart / "values.yaml").read_text()) or {}
-        given = merged(defaults, values[name] if name else values)
+        given = upstream.merged(defaults, values[name] if name else values)
         said += [f"{name}: {error.message}" for error in Draft7Validator(schema).iter_errors(given)]
     return said
-
-
-def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Values over defaults, as Helm lays them."""
-    both = {
-        key: merged(below[key], above[key])
-        for key in below.keys() & above.keys()
-        if isinstance(below[key], dict) and isinstance(above[key], dict)
-    }
-    return {**below, **above, **both}
 
 
 @pytest.mark.parametrize("name", ["local", "staging", "decided"])

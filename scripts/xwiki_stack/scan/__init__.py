@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from xwiki_stack import cluster, repo, steps
+from xwiki_stack import cluster, render, repo, steps
 from xwiki_stack.cluster import artefacts, golang, pins, programs
 from xwiki_stack.errors import IntentError, MachineError
 from xwiki_stack.scan import checkov, kubescore, results, trivy
@@ -141,7 +141,7 @@ def compare(path: Path) -> Peer:
         raise IntentError(
             "does not say which chart it is", where=str(path), allowed="<name>@<chart-version>.yaml"
         )
-    objects = [item for item in yaml.safe_load_all(path.read_text()) if item]
+    objects = render.documents(path.read_text())
     said = run({name: namespaced(objects, name)})
     return Peer(name, chart, len(objects), len(said.of("checkov")), len(said.of("kube-score")))
 
