@@ -519,8 +519,7 @@ def test_the_committed_tree_is_applied_in_its_order_on_hollow_charts(flux: Flux)
     others = [name for name in test_flux_admission.OWNERS if name != "flux"]
     found = test_flux_admission.definitions(others)
     assert len(found) > 50
-    words = [word for path in found for word in ("-f", str(path))]
-    flux.bed.kubectl("apply", "--server-side", *words)
+    test_flux_admission.serve(flux.bed, found)
     with bench.serving(hollow.Shelf) as shelf:
         ours = [*(repo.ROOT / "flux").rglob("*"), *generate.GENERATED.rglob("*")]
         files: dict[str, str | None] = {
