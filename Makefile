@@ -1,6 +1,6 @@
 # One line per verb, no logic: everything is done by ci/setup and the xwiki-stack command.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down delete demo test check generate bench bench-backups
+.PHONY: help setup up down delete demo test check generate bench bench-backups faults
 
 CLI := .venv/bin/xwiki-stack
 
@@ -48,3 +48,6 @@ bench: setup ## figures for docs/benchmarks.md, never part of a test
 
 bench-backups: setup ## backups against their peers, for docs/benchmarks-backups.md
 	@$(CLI) bench-backups $(call option,SIZE,size) $(call given,PARTS)
+
+faults: setup ## prove the 28 faults of backups, with every cut and flip, for docs/reference/faults.md
+	@$(CLI) faults

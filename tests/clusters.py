@@ -48,7 +48,7 @@ def of(name: str) -> tuple[Cluster, list[Environment]]:
 @cache
 def files(name: str) -> dict[str, str]:
     """The generated files of a cluster by their path."""
-    return gitops.files(*of(name), repo.ROOT / "flux")
+    return gitops.files(*of(name), _flux(name))
 
 
 def values(name: str) -> dict[str, dict[str, Any]]:
@@ -64,7 +64,7 @@ def parts(name: str) -> dict[str, gitops.Part]:
     """The parts of a cluster by name, in their order."""
     found, carried = of(name)
     decided = [env for env in carried if not env.undecided]
-    return {part.name: part for part in gitops.parts(found, decided, repo.ROOT / "flux")}
+    return {part.name: part for part in gitops.parts(found, decided, _flux(name))}
 
 
 def before(name: str) -> dict[str, set[str]]:
@@ -90,6 +90,10 @@ def built(name: str) -> dict[str, tuple[Manifest, ...]]:
         for path, text in files(name).items():
             (top / path).parent.mkdir(parents=True, exist_ok=True)
             (top / path).write_text(text)
+        for sealed in _flux(name).rglob("*.sops.yaml"):
+            copy = top / sealed.relative_to(repo.ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(sealed, copy)
         # What is written by hand is the same for every cluster, and built once from where it lies.
         own = {
             part.name: (top if part.path in folders(name) else repo.ROOT) / part.path
@@ -114,5 +118,14 @@ def kustomized(folder: Path) -> tuple[Manifest, ...]:
 
 
 def objects(name: str) -> list[tuple[str, Manifest]]:
-    """Every object of a cluster's tree with the part that applies it."""
-    return [(part, item) for part, found in built(name).items() for item in found]
+    """Every object of a cluster's tree with the part that applies it, without sops' own field."""
+    return [
+        (part, {key: value for key, value in item.items() if key != "sops"})
+        for part, found in built(name).items()
+        for item in found
+    ]
+
+
+def _flux(name: str) -> Path:
+    """The folder whose sealed Secrets count: an operator's own belong to the committed cluster."""
+    return repo.ROOT / "flux" if name == "main" else repo.ROOT / "flux" / "nothing-sealed"

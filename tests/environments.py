@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from xwiki_stack import generate, intent, render, repo
+from xwiki_stack import demo, generate, intent, render, repo, up
 from xwiki_stack.intent import Cluster, Environment
 from xwiki_stack.render import Manifest, Values
 
@@ -48,6 +48,21 @@ def objects(environment: str) -> tuple[Manifest, ...]:
     return tuple(render.helm_template(values=values(environment)))
 
 
+def namespaces() -> list[Manifest]:
+    """Every namespace of ours: of local wikis, of the demo, and those that Flux applies."""
+    local = [intent.load_environment(name) for name in intent.environments()]
+    made = [up.namespace(env.namespace) for env in local if env.purpose == "local"]
+    made.append(demo.namespace())
+    return made + [item for item in tree() if item["kind"] == "Namespace"]
+
+
+def tree() -> list[Manifest]:
+    """Every object of Kubernetes that lies below flux/, as it is applied; not what is sealed."""
+    paths = sorted((repo.ROOT / "flux").rglob("*.yaml"))
+    found = [documents(path) for path in paths if not path.name.endswith(".sops.yaml")]
+    return [item for file in found for item in file if {"kind", "metadata"} <= item.keys()]
+
+
 def chart(name: str, *own: dict[str, Any]) -> list[Manifest]:
     """One subchart on its own."""
     return list(_chart(name, json.dumps(own)))
@@ -68,4 +83,4 @@ def only(found: list[Manifest] | tuple[Manifest, ...], kind: str, ending: str = 
 
 def documents(path: Path) -> list[Manifest]:
     """The objects of a manifest file."""
-    return [item for item in yaml.safe_load_all(path.read_text()) if item]
+    return render.documents(path.read_text())

@@ -6,10 +6,12 @@ GROUPS = {
     "tests/backups/test_xar.py": "backups of a running wiki",
     "tests/backups/test_xar_restore.py": "backups of a running wiki",
     "tests/backups/": "backups",
+    "tests/supply/": "supply",
     "tests/contract/": "images",
     "tests/images/": "registry",
     "tests/e2e/test_broken_states.py": "broken states",
     "tests/e2e/test_nodes.py": "two nodes",
+    "tests/e2e/test_reconcile.py": "reconciled",
     "tests/e2e/test_backups.py": "brought back",
     "tests/e2e/test_runbooks.py": "brought back",
     "tests/e2e/test_drill.py": "tried",
@@ -17,6 +19,7 @@ GROUPS = {
     "tests/e2e/test_matrix.py": "the stage of flows",
     "tests/e2e/test_semantics.py": "the stage of flows",
     "tests/e2e/": "shared wiki",
+    "tests/render/test_secrets.py": "sealed Secrets",
 }
 """Beginning of a test's id to its group; the first that fits counts. Others go one by one."""
 

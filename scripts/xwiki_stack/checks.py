@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from xwiki_stack import cluster, proc, repo, steps
+from xwiki_stack import cluster, proc, repo, scan, steps
 
-FLOORS = ("unit", "render", "policy", "review")
-"""Folders of tests that need no cluster."""
+FLOORS = ("unit", "render", "policy", "review", "supply")
+"""Folders of tests that need no cluster (docs/testing.md)."""
 
 COMMANDS: dict[str, list[str]] = {
     "style (ruff)": ["ruff", "check", "scripts", "tests"],
@@ -16,18 +16,22 @@ COMMANDS: dict[str, list[str]] = {
     "types (mypy)": ["mypy"],
     "YAML (yamllint)": ["yamllint", "--strict", "."],
     "values of upstream charts": ["xwiki-stack", "upstream"],
+    "Secrets": ["xwiki-stack", "secrets", "check"],
     "chart (helm lint)": ["helm", "lint", "--strict", "--quiet", "."],
+    "workflows (actionlint)": ["actionlint", "-shellcheck=", "-pyflakes="],
+    "scanners (checkov, kube-score, Trivy)": ["xwiki-stack", "scan", "--check"],
     "tests": ["python", "-m", "pytest", "-q", *(f"tests/{name}" for name in FLOORS)],
 }
-"""Title to command, in the order of speed; the programs come from .venv and the pinned tools."""
+"""Title to command, in the order of speed; the programs come from .venv and the pinned tools.
+actionlint asks no others that a machine may have or not: the result is the same everywhere."""
 
 
 def check(emit: Callable[[str], None]) -> int:
     """Run every command, also after one failed; give 1 if any did, else 0."""
-    steps.execute(cluster.tool_steps(extras=True), emit)
+    steps.execute([*scan.tool_steps(), *cluster.tool_steps(extras=True)], emit)
     environment = cluster.environment()
     own = Path(sys.executable).parent
-    environment["PATH"] = f"{own}:{environment['PATH']}"
+    environment["PATH"] = f"{own}:{environment['PATH']}:{cluster.tools().actionlint.parent}"
     failed = []
     for title, argv in COMMANDS.items():
         began = time.monotonic()

@@ -16,8 +16,10 @@ from typing import Any, NoReturn
 from xwiki_stack import (
     bench,
     checks,
+    cluster,
     decisions,
     demo,
+    enforcement,
     faults,
     generate,
     images,
@@ -25,7 +27,9 @@ from xwiki_stack import (
     mutation,
     proc,
     repo,
+    scan,
     sizing,
+    steps,
     suite,
     up,
     upstream,
@@ -40,7 +44,9 @@ from xwiki_stack.errors import (
     StackError,
 )
 from xwiki_stack.review import report, review
+from xwiki_stack.secrets import cli as sealed
 from xwiki_stack.upgrade import cli as upgrades
+from xwiki_stack.verbs import Add, adder
 
 INTERRUPTED = 130
 
@@ -223,6 +229,11 @@ def _named(arguments: argparse.Namespace) -> list[str]:
     return [arguments.env] if arguments.env else []
 
 
+def _tools(_arguments: argparse.Namespace) -> None:
+    steps.execute(cluster.tool_steps(), lambda text: print(text, file=sys.stderr))
+    print(cluster.tools().folder)
+
+
 def _decisions(arguments: argparse.Namespace) -> None:
     print(decisions.text(arguments.env))
 
@@ -259,6 +270,35 @@ def _flows(_arguments: argparse.Namespace) -> int:
     return int(bool(found.living))
 
 
+def _scan(arguments: argparse.Namespace) -> None:
+    if arguments.images:
+        wrong = scan.images(emit=print)
+    else:
+        wrong = scan.scan(write=not arguments.check, peers=arguments.peers, emit=print)
+    for line in wrong:
+        print(line)
+    if wrong:
+        raise IntentError(
+            f"{len(wrong)} finding(s) that block",
+            next="repair them, or accept each with its reason: ci/scanners.yaml, .trivyignore.yaml",
+        )
+
+
+def _enforcement(arguments: argparse.Namespace) -> None:
+    if arguments.part == "answer":
+        print(f"answering at {', '.join(map(str, enforcement.PORTS))}")
+        enforcement.answer()
+    if not arguments.target:
+        raise IntentError("the probe has no target", next="name its address with --target")
+    probe = enforcement.Probe(arguments.target, arguments.every, print)
+    if arguments.once:
+        probe.round()
+        print(probe.text(), end="")
+        return
+    probe.serve(enforcement.METRICS)
+    probe.work()
+
+
 def _bench_backups(arguments: argparse.Namespace) -> int:
     code = bench.backups(arguments.parts, arguments.size, emit=print, ask=_asker(arguments))
     # Damage is found or it is not, whatever the size: a trial of the code alone does without.
@@ -284,14 +324,18 @@ def _asker(arguments: argparse.Namespace, *, unattended: bool = True) -> Callabl
     return ask
 
 
-Verb = Callable[[argparse.Namespace], object]
-
-
 class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the arguments, as everything else here does."""
 
     def error(self, message: str) -> NoReturn:
         raise IntentError(message, next=f"`{self.prog} --help` shows what can be given")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Each verb refuses by itself what it does not know: argparse leaves it to the command."""
+        known, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return known, rest
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -303,15 +347,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def verb(name: str, run: Verb, summary: str, more: str = "") -> argparse.ArgumentParser:
-        added = verbs.add_parser(
-            name,
-            help=summary,
-            description=f"{summary}. {more}".strip(),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(verb=run)
-        return added
+    verb = adder(verbs, between=" ")
 
     command = verb(
         "up",
@@ -380,6 +416,8 @@ def _parser() -> argparse.ArgumentParser:
         "what is nowhere stays unproven, and is said so.",
     )
 
+    _add_supply(verb)
+
     command = verb("decisions", _decisions, "The open decisions: state, owner, what each changes")
     _add_env(command, default="prod")
 
@@ -397,6 +435,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     backups.add(command)
 
+    sealed.add(
+        verbs.add_parser(
+            "secrets",
+            help="Secrets in Git, sealed: make, edit, rotate, check",
+            description="Secrets in Git, sealed by SOPS to age keys. No plain value comes into a "
+            "file of the checkout, an argument or an output.",
+            epilog="`xwiki-stack secrets VERB --help` explains each.",
+        )
+    )
     _add_images(verbs)
 
     verb("check", _check, "Everything that needs no cluster")
@@ -420,7 +467,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_benches(verb: Add) -> None:
     command = verb("bench", _bench, "Measure, and write docs/results and docs/benchmarks.md")
     _add_yes(command)
     command.add_argument("only", nargs="*", help="names of figures; none means all")
@@ -439,6 +486,20 @@ def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
     )
     command.add_argument("parts", nargs="*", help="dump, restore, daily, ...; none means all")
 
+    command = verb(
+        "enforcement",
+        _enforcement,
+        "Try whether a cluster's network plugin enforces policies; what pods of charts/netpol run",
+        "`answer` listens, `probe` connects where it may and where it may not, and tells "
+        "Prometheus.",
+    )
+    command.add_argument("part", choices=("probe", "answer"))
+    command.add_argument("--target", default="", metavar="ADDRESS", help="where `answer` runs")
+    command.add_argument(
+        "--every", type=float, default=60, metavar="SECONDS", help="between two tries; default 60"
+    )
+    command.add_argument("--once", action="store_true", help="try once, and print the metrics")
+
     verb("faults", _faults, "Prove the 28 faults of backups, and write docs/reference/faults.md")
 
     verb(
@@ -450,7 +511,7 @@ def _add_benches(verb: Callable[..., argparse.ArgumentParser]) -> None:
     )
 
 
-def _add_looking(verb: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_looking(verb: Add) -> None:
     """The verbs that show objects before anything is installed."""
     command = verb(
         "render",
@@ -529,6 +590,37 @@ def _add_images(verbs: Any) -> None:
     _add_env(added)
     added.add_argument("keys", nargs="*", metavar="IMAGE", help="xwiki, mysql; none means both")
     added.set_defaults(verb=_images_pin)
+
+
+def _add_supply(verb: Add) -> None:
+    command = verb(
+        "scan",
+        _scan,
+        "Ask checkov, kube-score and Trivy about every object, and write docs/security.md's tables",
+        "What they may find stands in ci/scanners.yaml and .trivyignore.yaml, each check with its\n"
+        "reason. No scanner asks any network but with --images. An answer is kept until an object\n"
+        "or a scanner changes.",
+    )
+    ways = command.add_mutually_exclusive_group()
+    ways.add_argument("--check", action="store_true", help="only say what is wrong")
+    ways.add_argument(
+        "--peers",
+        type=Path,
+        metavar="FOLDER",
+        help="renders of other charts to compare with, <name>@<chart-version>.yaml each",
+    )
+    ways.add_argument(
+        "--images",
+        action="store_true",
+        help="pull every image of the environments, and ask Trivy about those instead",
+    )
+
+    verb(
+        "tools",
+        _tools,
+        "Have kubectl, helm and kind in their pinned versions; prints their folder",
+        "For a PATH of your own: PATH=$(xwiki-stack tools):$PATH",
+    )
 
 
 def _add_ways_not_to_write(generating: argparse.ArgumentParser) -> None:

@@ -34,7 +34,7 @@ from xwiki_stack.backup.web import Web, page_path
 from xwiki_stack.cluster.objectstore import ObjectStore, node_address
 from xwiki_stack.desk import BACKUPS, Desk
 from xwiki_stack.errors import DamagedError, RefusedError, StackError, UnhealthyError
-from xwiki_stack.kube import Kube
+from xwiki_stack.kube import Kube, restricted_namespace
 from xwiki_stack.readiness import Ref
 from xwiki_stack.steps import Log, Step
 
@@ -55,6 +55,11 @@ LIGHT = {
 
 Emit = Callable[[str], None]
 Ask = Callable[[str], bool]
+
+
+def namespace() -> dict[str, Any]:
+    """The demo's namespace."""
+    return restricted_namespace(NAMESPACE, LABEL)
 
 
 def demo(cluster_name: str, port: int, *, emit: Emit, ask: Ask) -> str:
@@ -137,14 +142,7 @@ class Story:
         return [*up.values("local", self.cluster), LIGHT, self.desk.values()]
 
     def _install(self, log: Log) -> str:
-        labels = {**LABEL, "pod-security.kubernetes.io/enforce": "restricted"}
-        self.kube.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Namespace",
-                "metadata": {"name": NAMESPACE, "labels": labels},
-            }
-        )
+        self.kube.apply(namespace())
         self.desk.furnish(self.kube)
         helm = cluster.tools().helm
         release.Release(helm, self.kubeconfig, NAMESPACE).install(self._values, log.path)

@@ -67,7 +67,7 @@ class IncompleteError(StackError):
 
 
 class DamagedError(StackError):
-    """A backup set does not prove what it must: stored bytes, signature, chain, content."""
+    """A backup set or a sealed Secret does not prove what it must: bytes, signature, content."""
 
     exit_code = 9
 

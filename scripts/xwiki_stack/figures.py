@@ -78,7 +78,7 @@ class Document:
         found = {self.page: self.text(groups)}
         for name, path in self.blocks.items():
             if name in groups:
-                found[path] = embedded(path.read_text(), name, groups[name])
+                found[path] = embedded(path.read_text(), name, table(groups[name]))
         return found
 
     def text(self, groups: Mapping[str, Group]) -> str:
@@ -133,14 +133,14 @@ def table(group: Group) -> list[str]:
     return lines
 
 
-def embedded(text: str, name: str, group: Group) -> str:
-    """A page with a group's table between its marks. Raises ValueError where they are missing."""
+def embedded(text: str, name: str, lines: Sequence[str]) -> str:
+    """A page with lines between the marks of a name. Raises ValueError where they are missing."""
     begin, end = f"<!-- figures: {name} -->\n", "<!-- end of figures -->"
     before, found, rest = text.partition(begin)
     _, closed, after = rest.partition(end)
     if not found or not closed:
         raise ValueError(f"there is no {begin.strip()} ... {end}")
-    return before + begin + "\n".join(table(group)) + "\n" + end + after
+    return before + begin + "\n".join(lines) + "\n" + end + after
 
 
 def machine() -> str:

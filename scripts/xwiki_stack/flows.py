@@ -99,7 +99,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Flow:
-    """A row of the table."""
+    """A row of the table. alone: the direction that it allows, where the other end denies it."""
 
     name: str
     sources: tuple[End, ...]
@@ -108,11 +108,16 @@ class Flow:
     reason: str
     when: str = ""
     drawn: bool = True
+    alone: str = ""
 
     @property
     def ends(self) -> tuple[End, ...]:
         """Both sides."""
         return (*self.sources, *self.targets)
+
+    def allows(self, direction: str) -> bool:
+        """Whether it allows the end of a direction, as the oracle calls it."""
+        return self.alone in ("", direction.lower())
 
     def spans(self, values: Mapping[str, Any]) -> list[tuple[str, int, int]]:
         """Its ports as the oracle's, for a release of these values."""
@@ -162,6 +167,7 @@ def load(path: Path = TABLE) -> Table:
             row["reason"],
             row.get("when", ""),
             row.get("drawn", True),
+            row.get("alone", ""),
         )
         for row in document["flows"]
     )
@@ -371,7 +377,7 @@ def page(table: Table, score: Sequence[str] = ()) -> str:
     ]
     for flow in table.flows:
         cells = [
-            f"`{flow.name}`",
+            f"`{flow.name}`" + (f" ({flow.alone} alone)" if flow.alone else ""),
             ", ".join(map(str, flow.sources)),
             ", ".join(map(str, flow.targets)),
             ", ".join(map(str, flow.ports)),
@@ -382,7 +388,8 @@ def page(table: Table, score: Sequence[str] = ()) -> str:
     lines += [
         "",
         "A port such as `s3.port` is a value of the chart. A row is there for the ends whose switch"
-        " (`switches` of the values, see Pods) is on, where its own is.",
+        " (`switches` of the values, see Pods) is on, where its own is. One of a direction alone is"
+        " denied by the other end: it never comes about, which the probe of policies sees.",
         "",
         "## Namespaces",
         "",

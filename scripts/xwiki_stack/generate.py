@@ -17,6 +17,7 @@ from xwiki_stack import flows, gitops, intent, mutation, render, repo, sizing, t
 from xwiki_stack.backup import rewrite
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
+from xwiki_stack.secrets import rules
 
 ROOT = repo.ROOT
 """Where generated files go: the checkout."""
@@ -262,6 +263,7 @@ def _wanted(names: Sequence[str] | None) -> tuple[list[Generated], list[str]]:
                 files += cluster_files(intent.load_cluster(name), carried)
         files.append(Generated(REFERENCE, reference()))
         files.append(Generated(NETWORK, flows.page(flows.load(), mutation.lines())))
+        files.append(Generated(ROOT / rules.FILE, rules.text()))
     return files, skipped
 
 

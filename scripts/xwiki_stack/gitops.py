@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from xwiki_stack import flows, intent, repo, sizing, templates
+from xwiki_stack import flows, intent, sizing, templates
 from xwiki_stack.intent import Cluster, Environment
 from xwiki_stack.sizing import Resources
 
 SOURCE = "xwiki-stack"
 """The GitRepository, in flux-system, that whoever runs Flux makes for this repository."""
+
+HOME = "flux-system"
+"""The namespace of Flux, where the tree's Kustomizations and our releases lie."""
 
 ACME_GROUP = "acme.xwiki-stack.local"
 """API group of the webhook that answers OVH's challenges; any name that nobody else uses."""
@@ -473,20 +474,3 @@ def app_files(environment: Environment, flux: Path) -> dict[str, str]:
             "flux/app.yaml.j2", env=environment, resources=["helmrelease.yaml", *closed]
         ),
     }
-
-
-def plain_secrets(root: Path) -> list[str]:
-    """Where a tree of manifests holds a Secret that SOPS did not seal: file and name."""
-    found = []
-    for path in sorted(root.rglob("*.y*ml")):
-        for item in yaml.safe_load_all(path.read_text()):
-            if not isinstance(item, dict) or item.get("kind") != "Secret":
-                continue
-            name = intent.at(item, "metadata", "name") or "without a name"
-            values = [*(item.get("data") or {}).values(), *(item.get("stringData") or {}).values()]
-            closed = "sops" in item and all(str(value).startswith("ENC[") for value in values)
-            if not closed:
-                found.append(f"{repo.relative(path)}: Secret {name} is not sealed")
-            elif not path.name.endswith(".sops.yaml"):
-                found.append(f"{repo.relative(path)}: Secret {name} is in no file *.sops.yaml")
-    return found

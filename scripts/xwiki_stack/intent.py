@@ -53,6 +53,7 @@ class Cluster:
     `cpu`, `memory` and `disk` are what each node offers to pods and volumes: cores, bytes, bytes.
     `domain` is that of its host names, or `undecided`. `backups` is the S3 target of volume backups
     (bucket, region), empty while undecided; `email` is empty while undecided. `ttl` is in seconds.
+    `recipients` are the age keys that open its Secrets, none before anybody holds a key.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Cluster:
     ttl: int
     receivers: str
     secrets: dict[str, str]
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def load_cluster(name: str, values: Path = VALUES) -> Cluster:
             "role": "xwiki-stack",
             **document.get("secrets", {"backend": "sops"}),
         },
+        recipients=tuple(document.get("secrets", {}).get("recipients", ())),
     )
 
 

@@ -1,7 +1,7 @@
 """The API server, as far as we talk to it: plain objects in, plain objects out."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,16 @@ class Kube:
             return _plain(found)
 
     def every(self, kind: str, namespace: str | None = None, labels: str = "") -> list[Manifest]:
-        """All objects of a kind, in one namespace or in all, by label selector."""
+        """All objects of a kind, in one namespace or in all, by label selector.
+
+        None where the server has no such kind: a cluster without Flux has no releases of it.
+        """
         with _explained():
-            found = self._resource(kind).get(namespace=namespace, label_selector=labels)
+            try:
+                resource = self._resource(kind)
+            except ResourceNotFoundError:
+                return []
+            found = resource.get(namespace=namespace, label_selector=labels)
             return list(_plain(found)["items"])
 
     def apply(self, manifest: Manifest) -> None:
@@ -162,6 +169,17 @@ class Kube:
         return self._dynamic.resources.get(api_version=version, kind=kind)
 
 
+def restricted_namespace(name: str, labels: Mapping[str, str]) -> Manifest:
+    """A namespace that admits pods of Pod Security level `restricted` only, and says why not."""
+    levels = dict.fromkeys(("enforce", "warn", "audit"), "restricted")
+    own = {f"pod-security.kubernetes.io/{mode}": level for mode, level in levels.items()}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {**labels, **own}},
+    }
+
+
 class _Dynamic(DynamicClient):
     """The library's client, which would wait for ever."""
 
@@ -172,7 +190,11 @@ class _Dynamic(DynamicClient):
 _VERSIONS = {
     "Deployment": "apps/v1",
     "Event": "v1",
+    "GitRepository": "source.toolkit.fluxcd.io/v1",
+    "HelmChart": "source.toolkit.fluxcd.io/v1",
+    "HelmRelease": "helm.toolkit.fluxcd.io/v2",
     "Job": "batch/v1",
+    "Kustomization": "kustomize.toolkit.fluxcd.io/v1",
     "Namespace": "v1",
     "Node": "v1",
     "PersistentVolume": "v1",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from xwiki_stack import flows, oracle, policy, render, repo, steps
+from xwiki_stack import flows, oracle, policy, render, repo, steps, upstream
 from xwiki_stack.cluster import programs
 from xwiki_stack.flows import End, Flow, Peer, Table
 from xwiki_stack.oracle import EGRESS, EVERY, INGRESS, Manifest, Place, Ports
@@ -100,7 +100,8 @@ class World:
             found = [
                 (flow.targets if leaves else flow.sources, flow.spans(guard.values))
                 for flow in self.flows[guard.namespace]
-                if any(
+                if flow.allows(direction)
+                and any(
                     _own(guard, end, guarded) for end in (flow.sources if leaves else flow.targets)
                 )
             ]
@@ -268,25 +269,15 @@ def _addresses(table: Table, guards: Sequence[Guard]) -> list[str]:
     return sorted(found)
 
 
-def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Values over defaults, as Helm lays them."""
-    both = {
-        key: merged(below[key], value)
-        for key, value in above.items()
-        if isinstance(value, dict) and isinstance(below.get(key), dict)
-    }
-    return {**below, **above, **both}
-
-
 def wiki(values: Sequence[render.Values], own: Mapping[str, Any], namespace: str) -> Guard:
     """The guard that is a part of a wiki. values: of the umbrella; own: those for its policies."""
     objects = render.helm_template(values=values, namespace=namespace)
-    return Guard(namespace, merged(flows.defaults(), own), tuple(objects))
+    return Guard(namespace, upstream.merged(flows.defaults(), dict(own)), tuple(objects))
 
 
 def platform(own: Mapping[str, Any], room: str) -> Guard:
     """The guard of a room of the platform, by the chart alone."""
-    values = merged(flows.defaults(), {**own, "room": room})
+    values = upstream.merged(flows.defaults(), {**own, "room": room})
     namespace = values["namespaces"][room][0]
     objects = render.helm_template(flows.CHART, [values], namespace=namespace)
     return Guard(namespace, values, tuple(objects))

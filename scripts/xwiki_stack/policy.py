@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from xwiki_stack import intent
+
 Manifest = dict[str, Any]
 
 
@@ -35,6 +37,32 @@ SECRET_TEXT = re.compile(
 """Secrets that are known by their shape: private keys, cloud keys, passwords inside URLs."""
 
 
+PRIVATE_SETTING = re.compile(
+    r"(password|passwd|token|credential|(access|secret|private|signing)[_-]?key)s?$", re.I
+)
+"""Names of values that could only hold a secret itself: charts take names of Secrets and of keys
+in them (`existingSecret`, `passwordKey`), never what is in them."""
+
+WIDE_NAMESPACES = {
+    "longhorn-system": ("privileged", "Longhorn mounts the disks of its node"),
+    "node-exporter": ("privileged", "it reads the node itself, and is alone there"),
+    "observability": ("baseline", "sidecars of Grafana's chart say less than `restricted` asks"),
+}
+"""Namespaces whose Pod Security level is wider than `restricted`: which one, and why."""
+
+CLUSTER_BINDINGS: dict[str, str] = {}
+"""ClusterRoleBindings that may be, by name, and why: none, no pod of ours asks the API server."""
+
+POD_SECURITY = "pod-security.kubernetes.io/"
+ESCALATING = {"bind", "escalate", "impersonate"}
+"""Verbs by which rights beget rights."""
+
+BROAD_ROLES = {"admin", "cluster-admin", "edit", "view"}
+"""Kubernetes' own roles for people: all of a namespace, or of everything."""
+
+EVERYONE = re.compile(r"system:(authenticated|unauthenticated|anonymous|serviceaccounts)(:|$)")
+
+
 def pod_of(item: Manifest) -> Manifest:
     """The pod (metadata and spec) that an object is or makes; empty if it makes none."""
     if item.get("kind") == "Pod":
@@ -54,13 +82,16 @@ def containers_of(item: Manifest) -> list[Manifest]:
     return [*spec.get("initContainers", []), *spec.get("containers", [])]
 
 
-def long_running(item: Manifest) -> list[Manifest]:
-    """The containers that are to run for ever."""
-    if item.get("kind") in {"Job", "CronJob"}:
-        return []
+def lasting(item: Manifest) -> list[Manifest]:
+    """The containers that run at the same time, once those of the start are done."""
     spec = pod_of(item).get("spec", {})
     sidecars = [c for c in spec.get("initContainers", []) if c.get("restartPolicy") == "Always"]
     return [*sidecars, *spec.get("containers", [])]
+
+
+def long_running(item: Manifest) -> list[Manifest]:
+    """The containers that are to run for ever."""
+    return [] if item.get("kind") in {"Job", "CronJob"} else lasting(item)
 
 
 def non_root(item: Manifest) -> Iterator[Verdict]:
@@ -123,24 +154,42 @@ def no_token(item: Manifest) -> Iterator[Verdict]:
 
 
 def bounded_containers(item: Manifest) -> Iterator[Verdict]:
-    """Every container has requests and limits of CPU and memory."""
+    """Every container has requests and limits of CPU, memory and disk of its node."""
     for container in containers_of(item):
         resources = container.get("resources", {})
         missing = [
             f"{kind}.{name}"
             for kind in ("requests", "limits")
-            for name in ("cpu", "memory")
+            for name in ("cpu", "memory", "ephemeral-storage")
             if not resources.get(kind, {}).get(name)
         ]
         yield Verdict(container["name"], f"no {', '.join(missing)}" if missing else "")
 
 
 def bounded_scratch(item: Manifest) -> Iterator[Verdict]:
-    """Every emptyDir has a size limit: a runaway file costs its own pod, not the node."""
+    """Every emptyDir has a size limit: a runaway file costs its own pod, not the node.
+
+    Those on disk fit together into what the pod's containers may take of it: else the pod is
+    evicted before a volume is full.
+    """
+    on_disk = 0
     for volume in pod_of(item).get("spec", {}).get("volumes", []):
         if "emptyDir" in volume:
-            limit = (volume["emptyDir"] or {}).get("sizeLimit")
+            scratch = volume["emptyDir"] or {}
+            limit = scratch.get("sizeLimit")
             yield Verdict(volume["name"], "" if limit else "emptyDir without sizeLimit")
+            if limit and scratch.get("medium") != "Memory":
+                on_disk += intent.bytes_of(limit)
+    room = sum(
+        intent.bytes_of(limits["ephemeral-storage"])
+        for container in lasting(item)
+        if "ephemeral-storage" in (limits := container.get("resources", {}).get("limits", {}))
+    )
+    if room:
+        yield Verdict(
+            "limits.ephemeral-storage",
+            f"hold {room} bytes, the scratch volumes {on_disk}" if on_disk >= room else "",
+        )
 
 
 def bounded_jobs(item: Manifest) -> Iterator[Verdict]:
@@ -243,6 +292,58 @@ def inside_only(item: Manifest) -> Iterator[Verdict]:
         yield Verdict("service", problem)
 
 
+def named_bindings(item: Manifest) -> Iterator[Verdict]:
+    """Nothing has rights in the whole cluster but what `CLUSTER_BINDINGS` names."""
+    name = item["metadata"]["name"]
+    strange = item["kind"] == "ClusterRoleBinding" and name not in CLUSTER_BINDINGS
+    yield Verdict(item["kind"], "is a binding for the whole cluster that nobody named" * strange)
+
+
+def narrow_rights(item: Manifest) -> Iterator[Verdict]:
+    """No role means everything or can grant itself more; no binding means everybody."""
+    yield Verdict(
+        item["kind"],
+        "takes its rights from whatever carries a label" if item.get("aggregationRule") else "",
+    )
+    if item["kind"] in {"Role", "ClusterRole"}:
+        for number, rule in enumerate(item.get("rules") or []):
+            yield Verdict(f"rules[{number}]", _too_much(rule))
+    if item["kind"] in {"RoleBinding", "ClusterRoleBinding"}:
+        role = item["roleRef"]
+        broad = role["kind"] == "ClusterRole" and role["name"] in BROAD_ROLES
+        yield Verdict("roleRef", f"is Kubernetes' own {role['name']}" if broad else "")
+        for subject in item.get("subjects") or []:
+            shared = EVERYONE.match(subject["name"]) or subject["name"] == "default"
+            yield Verdict("subject", f"{subject['name']} is more than one account" * bool(shared))
+
+
+def _too_much(rule: Manifest) -> str:
+    """What is wrong with one rule of a role; empty if nothing is."""
+    for part in ("verbs", "resources", "apiGroups", "nonResourceURLs"):
+        if any("*" in word for word in rule.get(part, [])):
+            return f"{part} has a *"
+    verbs = set(rule.get("verbs", []))
+    if verbs & ESCALATING:
+        return f"may {', '.join(sorted(verbs & ESCALATING))}"
+    if "secrets" in rule.get("resources", []) and not rule.get("resourceNames"):
+        read = sorted(verbs & {"get", "list", "watch"})
+        return f"may {', '.join(read)} every Secret" if read else ""
+    return ""
+
+
+def restricted_namespaces(item: Manifest) -> Iterator[Verdict]:
+    """Every namespace enforces and warns of `restricted`, but for what `WIDE_NAMESPACES` names."""
+    if item["kind"] != "Namespace":
+        return
+    labels = item["metadata"].get("labels", {})
+    wanted, _why = WIDE_NAMESPACES.get(item["metadata"]["name"], ("restricted", ""))
+    level = labels.get(f"{POD_SECURITY}enforce")
+    yield Verdict("enforce", "" if level == wanted else f"is {level}, not {wanted}")
+    warned = labels.get(f"{POD_SECURITY}warn")
+    told = warned in {"restricted", wanted}
+    yield Verdict("warn", "" if told else f"is {warned}, not restricted")
+
+
 def version_free(item: Manifest) -> Iterator[Verdict]:
     """What restarts pods or cannot change does not carry the chart's version."""
     spec = item.get("spec") or {}
@@ -267,13 +368,16 @@ RULES: dict[str, Rule] = {
     "capabilities": capabilities,
     "claims-kept": claims_kept,
     "inside-only": inside_only,
+    "named-bindings": named_bindings,
     "named-images": named_images,
+    "narrow-rights": narrow_rights,
     "no-host-access": no_host_access,
     "no-secrets": no_secrets,
     "no-token": no_token,
     "non-root": non_root,
     "probes": probes,
     "read-only-root": read_only_root,
+    "restricted-namespaces": restricted_namespaces,
     "seccomp": seccomp,
     "version-free": version_free,
 }
@@ -293,6 +397,35 @@ def violations(objects: Iterable[Manifest], rule: Rule) -> list[str]:
 def looked_at(objects: Iterable[Manifest], rule: Rule) -> int:
     """How many parts of the objects the rule had something to say about."""
     return sum(1 for item in objects for _verdict in rule(item))
+
+
+def values_without_secrets(document: Manifest) -> list[Verdict]:
+    """A verdict for each setting of a values file or an intent: none holds a secret, or is for one.
+
+    An empty one is refused as well: it invites to be filled.
+    """
+    return [
+        Verdict(path, _private(path.rpartition(".")[2], text)) for path, text in _settings(document)
+    ]
+
+
+def _private(name: str, text: str) -> str:
+    switch = text.lower() in {"true", "false"}
+    if PRIVATE_SETTING.search(name) and not switch:
+        return "takes a secret itself, not the name of one"
+    return "holds what looks like a key or a password" if SECRET_TEXT.search(text) else ""
+
+
+def _settings(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Every leaf of a document with the path to it; items of lists by their list's."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _settings(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list) and value:
+        for inner in value:
+            yield from _settings(inner, path)
+    else:
+        yield path, str(value)
 
 
 def _texts(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

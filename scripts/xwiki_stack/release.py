@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import yaml
-
 from xwiki_stack import proc, render, repo
 from xwiki_stack.errors import IntentError
 from xwiki_stack.kube import Kube, Manifest, silent
@@ -49,8 +47,9 @@ def recorded(kube: Kube, namespace: str, name: str) -> Record | None:
     newest = max(secrets, key=lambda secret: int(secret["metadata"]["labels"]["version"]))
     packed = base64.b64decode(base64.b64decode(newest["data"]["release"]))
     note = json.loads(gzip.decompress(packed))
-    objects = [item for item in yaml.safe_load_all(note["manifest"]) if item]
-    return Record(int(note["version"]), str(note["info"]["status"]), objects)
+    return Record(
+        int(note["version"]), str(note["info"]["status"]), render.documents(note["manifest"])
+    )
 
 
 @dataclass(frozen=True)

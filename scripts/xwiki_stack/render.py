@@ -33,6 +33,11 @@ def helm_template(
     Raises IntentError with Helm's own words when the chart refuses the values.
     """
     text = helm_template_text(chart, values, release, namespace, helm=helm, show_only=show_only)
+    return documents(text)
+
+
+def documents(text: str) -> list[Manifest]:
+    """The objects of a manifest. Raises yaml.YAMLError."""
     return [item for item in yaml.safe_load_all(text) if item]
 
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 """The checkout, which is the umbrella chart. The package is installed editable, so this holds."""
 
 CACHE_VARIABLE = "XWIKI_STACK_CACHE"
+KEYS_VARIABLE = "XWIKI_STACK_KEYS"
 
 
 def checkout_key() -> str:
@@ -45,6 +46,21 @@ def cluster_name(text: str) -> str:
             f"{text!r} cannot name a cluster", allowed="1 to 49 of a-z, 0-9 and -, no - in front"
         )
     return text
+
+
+def keys() -> Path:
+    """The folder of private age keys, outside every checkout; `XWIKI_STACK_KEYS` moves it."""
+    chosen = os.environ.get(KEYS_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "xwiki-stack" / "keys"
+
+
+def memory() -> Path | None:
+    """A folder whose files lie in memory and on no disk; None where there is none (macOS)."""
+    shared = Path("/dev/shm")  # noqa: S108 - each user makes folders of their own in it
+    return shared if os.access(shared, os.W_OK) else None
 
 
 def beside() -> Path:

@@ -130,6 +130,7 @@ class Alerts:
     drill: str
     drill_minutes: int
     slow: str
+    prune_days: Derived
 
 
 SIZES: dict[str, dict[str, Resources]] = {
@@ -584,6 +585,7 @@ def alerts(rpo_hours: int, rto_hours: int = 0, drills: str = "") -> Alerts:
     """When somebody is told. rto_hours 0, drills "": not decided, so nobody asks for drills."""
     apart, deadline = distance(rpo_hours), schedules(rpo_hours).minutes
     promised = DRILLS.get(drills) if rto_hours else None
+    unopened = max(2, -(-OPENED_KEPT * apart // DAY))  # exports: two, one a day
     return Alerts(
         stale_minutes=apart + deadline,
         stale=f"{apart} between two sets and {deadline} that a run may take",
@@ -598,6 +600,11 @@ def alerts(rpo_hours: int, rto_hours: int = 0, drills: str = "") -> Alerts:
         else "No drills are asked for",
         drill_minutes=30 * rto_hours or 60,
         slow=f"Half of an RTO of {rto_hours} hours" if promised else "Not looked at without drills",
+        prune_days=Derived(
+            str(unopened + DRILL_GRACE),
+            f"The {OPENED_KEPT} sets that must be proven to open are made in {unopened} days,"
+            f" and {DRILL_GRACE} to open them",
+        ),
     )
 
 

@@ -8,7 +8,7 @@ depends on them (pods, the bootstrap Job).
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xwiki_stack import readiness, release
+from xwiki_stack import gitops, readiness, release
 from xwiki_stack.intent import bytes_of
 from xwiki_stack.kube import Kube, Manifest
 
@@ -24,11 +24,15 @@ STOPPED_ANNOTATION = "xwiki-stack/stopped"
 
 @dataclass(frozen=True)
 class Ways:
-    """How the reader of a diagnosis gets at the cluster: what `next` may advise."""
+    """How the reader of a diagnosis gets at the cluster: what `next` may advise.
+
+    delivered: the HelmRelease that brings the release, '' where no Flux does.
+    """
 
     kubectl: str = "xwiki-stack kubectl"
     expand: str = "xwiki-stack expand"
     install: str = "`make up`"
+    delivered: str = ""
 
 
 LOCAL = Ways()
@@ -79,7 +83,10 @@ def diagnose(kube: Kube, namespace: str, name: str, ways: Ways = LOCAL) -> Repor
     ]
     pods = kube.every("Pod", namespace, selector)
     findings: list[Finding] = []
+    delivery = list(_delivery(kube, ways)) if ways.delivered else []
     if not workloads:
+        # What does not arrive explains why nothing is there; else it is what comes of the rest.
+        findings, delivery = delivery, findings
         problem = f"release {name} is not installed in this namespace"
         findings.append(Finding(f"Namespace {namespace}", problem, f"{ways.install} installs it"))
     findings += _missing(kube, namespace, name, ways)
@@ -87,6 +94,7 @@ def diagnose(kube: Kube, namespace: str, name: str, ways: Ways = LOCAL) -> Repor
     findings += _claims(kube, namespace, workloads, pods, ways)
     findings += _pods(kube, namespace, pods, ways)
     findings += _workloads(workloads, pods, kube.every("Event", namespace), ways)
+    findings += delivery
     return Report(
         namespace,
         name,
@@ -94,6 +102,58 @@ def diagnose(kube: Kube, namespace: str, name: str, ways: Ways = LOCAL) -> Repor
         sorted({c["image"] for item in workloads for c in _containers(_template(item))}),
         findings,
     )
+
+
+_DELIVERED = {
+    "GitRepository": ("is not fetched", "see its address and its Secret"),
+    "Kustomization": ("is not applied", "what it applied before stays; correct it in Git"),
+    "HelmChart": ("is not packaged", "the release stays on its last chart; correct it in Git"),
+    "HelmRelease": (
+        "is not rolled out",
+        "what was not touched runs on; correct it in Git, or delete what was changed by hand",
+    ),
+}
+"""The way of a commit through Flux: where it may stop, and what then."""
+
+
+def _delivery(kube: Kube, ways: Ways) -> Iterator[Finding]:
+    """Where Flux stopped on its way from Git to the release, the cause before what waits for it."""
+    late: list[Finding] = []
+    for kind, (problem, hint) in _DELIVERED.items():
+        for item in kube.every(kind, gitops.HOME):
+            if not _brings(item, ways.delivered):
+                continue
+            name = f"{kind} {item['metadata']['name']}"
+            if item["spec"].get("suspend"):
+                words = (
+                    f"`flux resume` or `suspend: false` in namespace {gitops.HOME} lets it go on"
+                )
+                yield Finding(name, "is suspended: no commit arrives", words)
+            ready = next((c for c in _conditions(item) if c["type"] == "Ready"), {})
+            if ready.get("status") != "False":
+                continue
+            said = " ".join(str(ready.get("message", "no reason given")).split())
+            finding = Finding(name, f"{problem}: {said}", hint)
+            if ready.get("reason") == "DependencyNotReady":
+                late.append(finding)
+            else:
+                yield finding
+    yield from late
+
+
+def _brings(item: Manifest, release_name: str) -> bool:
+    """Whether an object of Flux is on the way to a release: not another environment's."""
+    name, kind = item["metadata"]["name"], item["kind"]
+    if kind in ("HelmChart", "HelmRelease"):
+        return name in (release_name, f"{gitops.HOME}-{release_name}")
+    source = item["spec"].get("sourceRef", {}).get("name", name)
+    other = name.startswith(f"{gitops.SOURCE}-") and name != release_name
+    return source == gitops.SOURCE and not other
+
+
+def _conditions(item: Manifest) -> list[Manifest]:
+    found: list[Manifest] = item.get("status", {}).get("conditions", [])
+    return found
 
 
 def _missing(kube: Kube, namespace: str, name: str, ways: Ways) -> Iterator[Finding]:

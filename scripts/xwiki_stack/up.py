@@ -19,6 +19,7 @@ from xwiki_stack import (
     credentials,
     expand,
     generate,
+    gitops,
     intent,
     portforward,
     proc,
@@ -37,7 +38,7 @@ from xwiki_stack.errors import (
     UndecidedError,
     UnhealthyError,
 )
-from xwiki_stack.kube import Kube
+from xwiki_stack.kube import Kube, Manifest, restricted_namespace
 from xwiki_stack.readiness import Ref
 
 CLUSTER = "xwiki-stack"
@@ -121,10 +122,12 @@ class Place:
         within = f" -n {self.namespace}"
         if file:
             where = f"--kubeconfig {file}" + (f" --context {context}" if context else "")
+            brought = f"{gitops.SOURCE}-{self.env}"
             return status.Ways(
                 kubectl=f"kubectl {where}{within}",
                 expand=f"xwiki-stack expand --env {self.env} {where}",
-                install=f"`flux reconcile helmrelease {render.RELEASE}{within} --force`",
+                install=f"`flux reconcile helmrelease {brought} -n {gitops.HOME} --force`",
+                delivered=brought,
             )
         if self.elsewhere.namespace:
             return replace(status.LOCAL, kubectl=f"{status.LOCAL.kubectl}{within}")
@@ -296,18 +299,14 @@ def _refuse_drift(env: str) -> None:
         )
 
 
+def namespace(name: str) -> Manifest:
+    """The namespace of a wiki on the local cluster."""
+    return restricted_namespace(name, {"app.kubernetes.io/part-of": "xwiki-stack"})
+
+
 def _secrets(place: Place) -> str:
     kube = place.kube
-    labels = {"app.kubernetes.io/part-of": "xwiki-stack"}
-    for mode in ("enforce", "warn", "audit"):
-        labels[f"pod-security.kubernetes.io/{mode}"] = "restricted"
-    kube.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": place.namespace, "labels": labels},
-        }
-    )
+    kube.apply(namespace(place.namespace))
     touched = credentials.ensure(kube, place.namespace, render.RELEASE)
     return f"made {', '.join(touched)}" if touched else "nothing to do"
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.backups.amounts import ALL, AWAY, POWER_CUTS
 from tests.backups.processes import resident
-from tests.backups.proxy import TRICKLE, Answer, Fault, Request, always, away, proxy
+from tests.backups.proxy import HOLD, TRICKLE, Answer, Fault, Request, always, away, proxy
 from tests.backups.s3 import S3, served
 from tests.backups.test_failures import (
     failed,
@@ -241,6 +241,19 @@ def test_an_upload_at_a_byte_a_second_ends_with_the_runs_time(
         assert time.monotonic() - began < 20
         assert 0 < between.trickled < 30
     free(kept)
+
+
+@pytest.mark.parametrize("words", [["verify"], ["verify", "--opened"]])
+def test_a_proof_of_a_store_that_keeps_waiting_ends_with_its_time(
+    kept: Wiki, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    real = deadline.within
+    monkeypatch.setattr(deadline, "within", lambda _minutes: real(0.03))
+    with proxy(kept.s3.port, always("get", HOLD)) as between:
+        result = command(kept, *words, store__endpoint=between.endpoint)
+    assert result.code == 8, result.err
+    assert "took longer than" in result.err
+    assert not kept.keys("evidence/")
 
 
 # The clock

@@ -12,15 +12,18 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.backups.pretender import pretending
 from tests.backups.s3 import Identity
 from tests.backups.test_sets import later
+from tests.backups.test_xar import PAGES, answers
 from tests.backups.wiki import Wiki, command
+from tests.backups.xars import xar
 from xwiki_stack import repo
 from xwiki_stack.cluster.objectstore import BUCKET
 
 PAGE = repo.ROOT / "docs" / "reference" / "store.md"
 
-NAMES = ("WRITER", "VERIFIER", "PRUNE", "RECOVERY", "DRILL")
+NAMES = ("WRITER", "VERIFIER", "PRUNE", "RECOVERY", "DRILL", "EXPORTER")
 
 
 def documented(prefix: str, who: Mapping[str, Identity]) -> dict[str, Any]:
@@ -103,6 +106,39 @@ def test_each_verb_works_with_its_identity(held: Held) -> None:
     assert (wiki.rows(), wiki.tree()) == (rows, tree)
 
 
+def test_exports_the_kit_and_the_exporter_work_with_their_identities(held: Held) -> None:
+    wiki = held.wiki
+    password = str(wiki.folder / "keys" / "root")
+    with pretending(answers(xar(PAGES))) as wanted:
+        web = {"url": wanted.url, "passwordFile": password}
+        code, said = held.command("WRITER", "run", "xar", web=web)
+    assert code == 0, said
+    assert held.command("WRITER", "run")[0] == 0
+    for name, words, expected in (
+        ("VERIFIER", ["verify", "--kind", "xar"], "xar  intact"),
+        ("DRILL", ["verify", "--opened", "--kind", "xar"], "xar  opened"),
+        ("VERIFIER", ["verify", "--no-record", "--opened"], "site  opened"),
+        ("RECOVERY", ["kit", "--quick"], "opens the newest set today"),
+        ("RECOVERY", ["list"], " xar "),
+    ):
+        code, said = held.command(name, *words)
+        assert (code, expected in said) == (0, True), said
+    # As its own pod has it: no key but public ones.
+    bare: dict[str, Any] = {"database": None, "files": None}
+    bare |= {f"keys__{key}": None for key in ("indexIdentityFile", "identityFiles",
+                                             "signingKeyFile", "recipients")}  # fmt: skip
+    code, said = held.command("EXPORTER", "exporter", "--once", **bare)
+    assert code == 0, said
+    for kind in ("site", "xar"):
+        label = f'{{environment="staging",kind="{kind}"}}'
+        assert f"xwiki_stack_backup_sets{label} 1.0" in said
+    assert re.search(r"^xwiki_stack_backup_up\{.*\} 1\.0$", said, re.M)
+    held.allow(("EXPORTER", "s3:GetObject"))
+    code, said = held.command("EXPORTER", "exporter", "--once", **bare)
+    assert code == 10
+    assert "get object was refused: AccessDenied" in said
+
+
 def test_no_identity_may_do_more(held: Held) -> None:
     wiki = held.wiki
     assert held.command("WRITER", "run")[0] == 0
@@ -133,7 +169,15 @@ def test_no_identity_may_do_more(held: Held) -> None:
         "PRUNE": [*spoil, *foreign, put(f"{own}locks/site.json"), delete(f"{own}locks/site.json")],
         "RECOVERY": [*spoil, *destroy, *foreign, put(f"{own}evidence/{name}/x")],
         "DRILL": [*spoil, *destroy, *foreign, put(f"{own}locks/site.json")],
+        "EXPORTER": [
+            *spoil,
+            *destroy,
+            *foreign,
+            put(f"{own}evidence/{name}/x"),
+            put(f"{own}locks/site.json"),
+        ],
     }
+    assert forbidden.keys() == set(NAMES)
     before = {key: (wiki.objects / key).read_bytes() for key in wiki.keys("")}
     for who, tries in forbidden.items():
         client = wiki.s3.client(held.who[who])

@@ -2,6 +2,7 @@
 
 import io
 import re
+import socket
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from tests.backups.test_sets import later, silent
 from tests.backups.wiki import Wiki, command, number_of
 from tests.backups.xars import pack, page, xar
 from tests.contract.wiki import archive
-from xwiki_stack.backup import canary, evidence, keyring, lock, manifest, retention, site
+from xwiki_stack.backup import canary, deadline, evidence, keyring, lock, manifest, retention, site
 from xwiki_stack.backup import xar as engine
 from xwiki_stack.backup.store import Store
 from xwiki_stack.errors import (
@@ -151,6 +152,19 @@ def test_a_canary_whose_new_pod_is_not_let_out_yet_awaits_the_wiki(wiki: Wiki) -
         with pytest.raises(MachineError, match="is answered with 501"):
             canary.write(wiki.loaded())
         landed.join()
+
+
+def test_a_canary_whose_wiki_keeps_silent_ends_with_its_time(
+    wiki: Wiki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = deadline.within
+    monkeypatch.setattr(deadline, "within", lambda _minutes: real(0.03))
+    password = str(wiki.folder / "keys" / "root")
+    with socket.create_server(("127.0.0.1", 0)) as silence:
+        url = f"http://127.0.0.1:{silence.getsockname()[1]}"
+        said = command(wiki, "canary", web={"url": url, "passwordFile": password})
+    assert said.code == 8, said.err
+    assert "took longer than" in said.err
 
 
 @pytest.mark.usefixtures("standin")

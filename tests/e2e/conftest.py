@@ -249,10 +249,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """On failure, add the cluster's events and the diagnosis to the report."""
+    """On failure, add events and pods of the cluster to the report, and what Flux said there."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    bed = getattr(item, "funcargs", {}).get("bed")
+    fixtures = getattr(item, "funcargs", {})
+    flux = fixtures.get("flux")
+    bed = flux.bed if flux else fixtures.get("bed")
+    if report.failed and flux:
+        report.sections.append(("Flux", flux.said()))
     if report.failed and isinstance(bed, Bed):
         events = bed.kubectl("get", "events", "-A", "--sort-by=.lastTimestamp", check=False).out
         pods = bed.kubectl("get", "pods", "-A", "-o", "wide", check=False).out

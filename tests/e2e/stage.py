@@ -11,8 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from tests.e2e import probes
@@ -20,7 +23,7 @@ from tests.e2e.conftest import Bed, make_namespace
 from tests.e2e.outside import NETWORK, Outside, outside
 from tests.e2e.patience import eventually
 from tests.e2e.probes import OPEN, SILENT
-from xwiki_stack import flows, matrix, render
+from xwiki_stack import flows, matrix, render, upstream
 from xwiki_stack.matrix import Guard, World
 from xwiki_stack.oracle import EGRESS, INGRESS, Manifest, Place
 
@@ -45,6 +48,9 @@ ROLES = ("backups-site", "backups-canary", "backups-drill", "backups-exporter")
 
 CALLERS = ("clients", "apiserver", "nodes", "acme")
 """Servers outside that call pods: everyone, two that rows name, one that none does."""
+
+FLAG = "stage-flag"
+"""A namespace, and its pod, that no row is about: by it is seen which policies the engine knows."""
 
 Key = tuple[str, str, str, int]
 """Who, whom, protocol, port."""
@@ -76,7 +82,7 @@ def told(chart: Path) -> World:
     guards = []
     for room in ("apps", *matrix.rooms(table)):
         more = {**own, "namespaces": namespaces, "switches": switches, "room": room}
-        values = matrix.merged(flows.defaults(), more)
+        values = upstream.merged(flows.defaults(), more)
         (namespace,) = namespaces[room]
         objects = render.helm_template(chart, [values], namespace=namespace)
         guards.append(Guard(namespace, values, tuple(objects)))
@@ -109,6 +115,16 @@ def servers(world: World) -> dict[str, Place]:
     return {name: Place(name, address) for name, address in {**own, **SERVERS}.items()}
 
 
+def every_pod(name: str, namespace: str, direction: str, rules: list[Any]) -> Manifest:
+    """A policy about all pods of a namespace, one way; without rules it denies."""
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"podSelector": {}, "policyTypes": [direction], direction.lower(): rules},
+    }
+
+
 @dataclass
 class Stage:
     """The pods by namespace/name, the servers outside by name; and their real addresses."""
@@ -119,6 +135,7 @@ class Stage:
     actors: dict[str, Place]
     servers: dict[str, Place]
     addresses: dict[str, str] = field(default_factory=dict)
+    flags: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
     def namespaces(self) -> list[str]:
@@ -145,7 +162,7 @@ class Stage:
 
     def furnish(self) -> None:
         """Make namespaces, pods and a Service for each, and wait until all pods are ready."""
-        for name in self.namespaces:
+        for name in (*self.namespaces, FLAG):
             make_namespace(self.bed, name)
         places = [*self.actors.values(), *self.servers.values()]
         every = {port for place in places for port in self.ports(place)}
@@ -154,17 +171,37 @@ class Stage:
             where = (place.namespace, place.name)
             self.bed.kube.apply(probes.pod(self.bed, *where, place.labels, ports))
             self.bed.kube.apply(probes.service(*where, self.ports(place)))
-        count = len(self.actors)
+        self.bed.kube.apply(probes.pod(self.bed, FLAG, FLAG, {}, {"TCP": [UNNAMED[1]], "UDP": []}))
+        there, wanted = [*self.namespaces, FLAG], len(self.actors) + 1
         self.addresses = eventually(
-            lambda: probes.addresses(self.bed, self.namespaces, count), seconds=300, pause=2
+            lambda: probes.addresses(self.bed, there, wanted), seconds=300, pause=2
         )
+        self.bed.kube.apply(every_pod("deny", FLAG, INGRESS, []))
 
     def apply(self, policies: Sequence[Manifest]) -> None:
-        """These policies and no others."""
+        """These policies and no others; the engine knows them."""
         for name in self.namespaces:
             self.bed.kubectl("delete", "networkpolicy", "--all", "-n", name)
         for item in policies:
             self.bed.kube.apply(item)
+        self.know()
+
+    def know(self) -> None:
+        """Wait until the engine knows of every policy that was applied and deleted so far.
+
+        It hears of policies in the order in which they changed, so that the newest one tells of
+        all: one that lets in whom the pod of the flag was denied until now.
+        """
+        client = f"203.0.113.{next(self.flags)}"
+        block = {"ipBlock": {"cidr": f"{client}/32"}}
+        name = f"flag-{client.rpartition('.')[2]}"
+        self.bed.kube.apply(every_pod(name, FLAG, INGRESS, [{"from": [block]}]))
+        place = {"flag": (client, self.addresses[f"{FLAG}/{FLAG}"], UNNAMED[1])}
+
+        def seen() -> bool:
+            return self.there.asked(place) == {"flag": OPEN}
+
+        eventually(seen, seconds=120, pause=0.1)
 
     def address(self, place: Place) -> str:
         """The real address of a place."""
@@ -235,8 +272,9 @@ class Stage:
     ) -> float:
         """Probe until each connection came to what it shall; the seconds of the first look.
 
-        keys: all of the stage unless told. What came otherwise is tried again, since rules land
-        when they land. AssertionError with what differs in the end.
+        keys: all of the stage unless told. What stayed without an answer is tried again: the
+        engine drops what it has no time for. An answer where none shall be ends the test.
+        AssertionError with what differs in the end.
         """
         pods = list(self.actors.values())
         callers = [*pods, *map(self.servers.__getitem__, CALLERS)]
@@ -252,7 +290,10 @@ class Stage:
                 f"{k[0]} to {k[1]} on {k[3]}/{k[2].lower()}: {answer}"
                 for k, answer in wrong.items()
             )
-            assert not wrong, f"{len(wrong)} of {asked}: {said[:3000]}"
+            told = f"{len(wrong)} of {asked}: {said[:3000]}"
+            if OPEN in wrong.values():
+                pytest.fail(told)
+            assert not wrong, told
             return True
 
         eventually(look, seconds=seconds, pause=1)
@@ -265,9 +306,9 @@ def stage(bed: Bed, folder: Path) -> Iterator[Stage]:
     world = told(staged(folder))
     with outside(bed) as there:
         played = Stage(bed, there, world, cast(world), servers(world))
-        bed.kubectl("delete", "namespace", *played.namespaces, "--ignore-not-found")
+        bed.kubectl("delete", "namespace", *played.namespaces, FLAG, "--ignore-not-found")
         try:
             played.furnish()
             yield played
         finally:
-            bed.kubectl("delete", "namespace", *played.namespaces, "--wait=false")
+            bed.kubectl("delete", "namespace", *played.namespaces, FLAG, "--wait=false")

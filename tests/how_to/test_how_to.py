@@ -101,6 +101,34 @@ def test_a_value_is_changed_and_its_effect_read(clone: Clone) -> None:
     assert "MySQL" not in changed
 
 
+def test_the_door_is_switched_and_its_files_with_it(clone: Clone) -> None:
+    clone.edit("values/clusters/main.yaml", "domain: undecided", "domain: example.net")
+    clone.run("generate")
+    clone.commit("a domain")
+    book = page(clone, "switch-ingress.md")
+    said = " ".join(book.run_all(lambda _heading: None).split())
+    changed = clone.git("diff", "--name-status", "HEAD~1", "HEAD").splitlines()
+    assert "D\tvalues/generated/main/ingress-nginx.yaml" in changed
+    assert "A\tvalues/generated/main/traefik.yaml" in changed
+    assert [line for line in changed if line.startswith("A\tflux/clusters/main/traefik-config/")]
+    assert "HTTPRoute" in said and "Ingress" in said
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_the_zone_goes_to_another_provider_and_keeps_its_owner(clone: Clone) -> None:
+    clone.edit("values/clusters/main.yaml", "domain: undecided", "domain: example.net")
+    clone.run("generate")
+    clone.commit("a domain")
+    path = clone.root / "values/generated/main/external-dns.yaml"
+    before = yaml.safe_load(path.read_text())
+    page(clone, "switch-dns.md").run_all(lambda _heading: None)
+    after = yaml.safe_load(path.read_text())
+    assert "ovh" in str(before["provider"]) and "cloudflare" in str(after["provider"])
+    for key in ("txtOwnerId", "txtPrefix", "policy"):
+        assert after[key] == before[key] != ""
+    assert clone.git("status", "--porcelain") == ""
+
+
 def test_the_first_install_goes_as_far_as_a_desk_can(clone: Clone) -> None:
     book = page(clone, "first-install.md", DOMAIN="example.net", DISK="500Gi")
     said = book.run_all(lambda _heading: None)

@@ -9,7 +9,9 @@ COUNTEREXAMPLES = Path(__file__).parent / "counterexamples"
 
 
 def obeyed(rule: str) -> None:
-    """No object of any environment breaks the rule, and the rule saw something in each."""
+    """No object of any environment or of Flux's tree breaks the rule, and it saw something in each
+    environment.
+    """
     check = policy.RULES[rule]
     names = environments.names()
     assert len(names) >= 4, f"only {names} were looked at"
@@ -18,6 +20,7 @@ def obeyed(rule: str) -> None:
         assert policy.looked_at(found, check) > 0, f"{rule} saw nothing in {name}"
         broken = [f"{name}/{line}" for line in policy.violations(found, check)]
         assert broken == []
+    assert policy.violations(environments.tree(), check) == []
 
 
 def refused(rule: str) -> None:

@@ -160,7 +160,7 @@ def explained(chart: str) -> dict[str, str]:
         text, depth = line.strip(), len(line) - len(line.lstrip())
         if text.startswith("#"):
             words.append(text.lstrip("# -"))
-        elif match := re.match(r"(\w+):", text):
+        elif match := re.match(r"([\w-]+):", text):
             above = [item for item in above if item[0] < depth] + [(depth, match[1])]
             if words:
                 found[".".join(key for _, key in above)] = " ".join(words)

@@ -21,9 +21,9 @@ from xwiki_stack.render import Manifest
 
 STORIES = Path(__file__).parent / "alerts"
 
-ALERTS = sorted(path.stem for path in (repo.ROOT / "charts/backups/rules").glob("*.yaml"))
+ALERTS = sorted(path.stem for path in (repo.ROOT / "charts").glob("*/rules/*.yaml"))
 
-MATCHERS = r'(?:environment|kind|proof)="[a-z]+",?'
+MATCHERS = r'(?:environment|kind|proof|namespace|owner_name)=~?"[^"]+",?'
 """The labels of an expression that a story must notice."""
 
 RUNBOOKS = repo.ROOT / "docs" / "runbooks"
@@ -42,8 +42,8 @@ def rendered(name: str, **promise: str) -> list[Manifest]:
     own = dataclasses.replace(environment, name=name, purpose=name, backups=backups)
     values = yaml.safe_load(generate.text_of(own, cluster))
     objects = render.helm_template(values=[values], namespace=f"open4goods-{name}")
-    found: list[Manifest] = environments.only(objects, "PrometheusRule")["spec"]["groups"]
-    return found
+    made = [item["spec"]["groups"] for item in objects if item["kind"] == "PrometheusRule"]
+    return [group for groups in made for group in groups]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def rules(groups: list[Manifest]) -> list[Manifest]:
 def test_the_rules_are_valid_and_each_file_is_one_alert(
     groups: dict[str, list[Manifest]], tmp_path: Path
 ) -> None:
-    assert len(ALERTS) == 10
+    assert len(ALERTS) == 12
     for name, found in groups.items():
         path = tmp_path / f"{name}.yaml"
         path.write_text(yaml.safe_dump({"groups": found}))
@@ -84,7 +84,7 @@ def test_every_alert_has_stories_of_both_kinds() -> None:
         assert {bool(look["exp_samples"]) for look in found} == {True, False}, alert
         assert {alert in look["expr"] for look in found} == {True}, alert
         series = str([test["input_series"] for test in document["tests"]])
-        assert 'environment="staging"' in series, alert
+        assert re.search('(environment|namespace)="[a-z0-9-]*staging"', series), alert
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -112,7 +112,7 @@ def test_an_alert_says_what_it_is_and_where_to_read_on(groups: dict[str, list[Ma
             for label in re.findall(r"\$labels\.(\w+)", text):
                 groupings = re.findall(r"\bby \(([^)]*)\)", rule["expr"])
                 assert all(label in grouping for grouping in groupings), (rule["alert"], label)
-                assert groupings or label == "environment"
+                assert groupings or label in {"environment", "namespace"}
 
 
 def test_every_metric_that_an_alert_asks_for_is_one_that_the_exporter_has(
@@ -128,7 +128,8 @@ def test_every_metric_that_an_alert_asks_for_is_one_that_the_exporter_has(
 
 def test_every_alert_has_a_runbook_and_every_such_runbook_an_alert() -> None:
     # Pages of the platform's alerts are held by test_platform_alerts.
-    assert {path.stem for path in RUNBOOKS.glob("Backups*.md")} == set(ALERTS)
+    pages = [*RUNBOOKS.glob("Backups*.md"), *RUNBOOKS.glob("Netpol*.md")]
+    assert {path.stem for path in pages} == set(ALERTS)
     for alert in ALERTS:
         text = (RUNBOOKS / f"{alert}.md").read_text()
         assert text.startswith(f"# {alert}\n")
@@ -142,6 +143,10 @@ def test_drills_are_not_missed_where_nobody_asked_for_them() -> None:
 
 
 def test_labels_let_the_operator_choose_them() -> None:
-    chosen: dict[str, Any] = schemas.everything("backups")["metrics"]["rules"]["labels"]
-    made = environments.only(environments.objects("everything"), "PrometheusRule")
-    assert chosen.items() <= made["metadata"]["labels"].items()
+    chosen: dict[str, Any] = {
+        "backups": schemas.everything("backups")["metrics"]["rules"]["labels"],
+        "netpol": schemas.everything("netpol")["probe"]["rules"]["labels"],
+    }
+    for chart, labels in chosen.items():
+        made = environments.only(environments.objects("everything"), "PrometheusRule", chart)
+        assert labels.items() <= made["metadata"]["labels"].items()

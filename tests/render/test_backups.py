@@ -409,11 +409,36 @@ def test_drills_are_missed_only_where_they_are_promised(
     assert (found.drill_days, found.drill_minutes) == (days, minutes)
 
 
+@pytest.mark.parametrize(("rpo", "days"), [(1, 6), (2, 6), (12, 6), (24, 8), (26, 8), (50, 11)])
+def test_prune_is_missed_once_enough_sets_were_there_and_four_days_to_open_them(
+    rpo: int, days: int
+) -> None:
+    found = sizing.alerts(rpo).prune_days
+    assert int(found.value) == days
+    a_day = len(fires(sizing.schedules(rpo).site))
+    assert a_day * (days - sizing.DRILL_GRACE) >= sizing.OPENED_KEPT
+    environment, cluster = environments.decided_prod()
+    own = dataclasses.replace(environment, backups={**environment.backups, "rpo": f"{rpo}h"})
+    text = generate.text_of(own, cluster)
+    assert yaml.safe_load(text)["backups"]["metrics"]["rules"]["pruneDays"] == days
+    assert f"# {found.reason}.\n" in text
+
+
+@pytest.mark.parametrize("tried", [True, False])
+def test_drills_of_exports_are_missed_where_they_are_tried(tried: bool) -> None:
+    watched = {"enabled": True, "rules": {"enabled": True, "drillDays": 35}}
+    made = backups({"drill": {"xar": {"enabled": tried}}, "metrics": watched})
+    found = environments.only(made, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    (rule,) = [rule for rule in found if rule["alert"] == "BackupsDrillStale"]
+    assert rule["expr"].count('kind="site"') == (0 if tried else 2)
+
+
 def test_the_charts_thresholds_are_those_of_its_rpo() -> None:
     rules, found = schemas.defaults("backups")["metrics"]["rules"], sizing.alerts(24)
     assert rules["staleMinutes"] == found.stale_minutes
     assert rules["xarStaleMinutes"] == found.xar_stale_minutes
     assert rules["unprovenMinutes"] == found.unproven_minutes
+    assert rules["pruneDays"] == int(found.prune_days.value)
     assert (rules["drillDays"], rules["drillMinutes"]) == (found.drill_days, found.drill_minutes)
 
 

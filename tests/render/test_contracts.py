@@ -112,11 +112,13 @@ def configmaps(objects: Objects) -> Broken:
     data = {i["metadata"]["name"]: set(i["data"]) for i in objects if i["kind"] == "ConfigMap"}
     named: list[tuple[str, str, str]] = []
     for name, spec in pods(objects):
-        sources = {v["name"]: v["configMap"]["name"] for v in spec["volumes"] if "configMap" in v}
+        sources = {
+            v["name"]: v["configMap"]["name"] for v in spec.get("volumes", []) if "configMap" in v
+        }
         named += [(name, source, "") for source in sources.values()]
         named += [
             (name, source["configMap"]["name"], item["key"])
-            for volume in spec["volumes"]
+            for volume in spec.get("volumes", [])
             for source in volume.get("projected", {}).get("sources", [])
             for item in source["configMap"]["items"]
         ]
@@ -183,7 +185,7 @@ def claims(objects: Objects) -> Broken:
     named = [
         (name, volume["persistentVolumeClaim"]["claimName"])
         for name, spec in pods(objects)
-        for volume in spec["volumes"]
+        for volume in spec.get("volumes", [])
         if "persistentVolumeClaim" in volume
     ]
     assert named, "the sweep looked at nothing"

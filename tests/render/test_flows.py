@@ -169,6 +169,7 @@ def test_a_contradiction_is_told_in_one_line(
 MISFITS: dict[str, tuple[Callable[[Document], None], str]] = {
     "an end that is no peer": (change("vault", to=["vualt"]), "vualt is no peer"),
     "a key that is none": (change("vault", whne="x"), "whne: unknown key"),
+    "a direction that is none": (change("probe-no-egress", alone="out"), "'out' is not"),
     "a protocol that is none": (change("vault", ports=["1/sctp"]), "'1/sctp' does not fit"),
     "a reason that is missing": (
         lambda told: row(told, "vault").pop("reason") and None, "reason: is missing",
@@ -236,7 +237,8 @@ def test_helm_refuses_a_row_that_names_nobody(tmp_path: Path) -> None:
 def test_the_page_shows_every_row_and_every_peer() -> None:
     table, page = flows.load(), flows.page(flows.load())
     for flow in table.flows:
-        assert f"| `{flow.name}` |" in page
+        alone = f" ({flow.alone} alone)" if flow.alone else ""
+        assert f"| `{flow.name}`{alone} |" in page
         assert flow.reason in page
     for name in table.peers:
         assert f"| {name} |" in page or name == "clients"

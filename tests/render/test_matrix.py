@@ -140,12 +140,17 @@ LEAVES: dict[str, Reach] = {
     | {"oidc": {"443/tcp"}, "smtp": {"587/tcp"}},
     "xwiki-bootstrap": DNS | XWIKI,
     "mysql": {},
+    # Of the pods that try policies each may do what the other forbids it.
+    "probe": {"target": {"9201/tcp, 9205/tcp"}},
+    "target": {},
 }
 """Where each pod of a wiki goes, with every switch on."""
 
 ENTERS: dict[str, Reach] = {
     **{role: {} for role in LEAVES},
     "exporter": {"prometheus": {"9105/tcp"}},
+    "probe": {"prometheus": {"9106/tcp"}},
+    "target": {"probe": {"9201/tcp, 9203/tcp"}},
     "mysql": {who: {"3306/tcp"} for who in ("xwiki", "site", "xar", "restore")},
     "xwiki": {
         who: {"8080/tcp"}
@@ -232,6 +237,7 @@ PLATFORM: dict[str, Reach] = {
         "apiserver": {"6443/tcp"},
         "nodes": {"9100/tcp, 10250/tcp"},
         "exporter": {"9105/tcp"},
+        "probe": {"9106/tcp"},
         "nginx": {"10254/tcp"},
         "traefik": {"9100/tcp"},
         "cert-manager": {"9402/tcp"},
@@ -280,7 +286,7 @@ def test_every_pod_of_the_platform_reaches_what_it_needs_and_nothing_else() -> N
     found = world("fullest")
     places = {str(place): place for place in found.places}
     peers = {peer.name for peer in found.table.peers.values() if peer.kind == "pods"}
-    ours = {"xwiki", "bootstrap", "mysql", "backups", "solver"}
+    ours = {"xwiki", "bootstrap", "mysql", "backups", "netpol", "solver"}
     assert {name.partition("/")[2] for name in PLATFORM} == peers - ours - {
         "dns", "longhorn-manager",
     }  # fmt: skip
@@ -294,8 +300,8 @@ def test_a_cluster_has_the_flows_of_what_it_is_made_of() -> None:
         guard = next(guard for guard in world(name).guards if guard.room == "observability")
         return {word for word, on in guard.values["switches"].items() if on}
 
-    assert switched("nginx") == {"backups", "metrics", "nginx", "longhorn"}
-    assert switched("traefik") == {"backups", "metrics", "traefik", "longhorn", "logs"}
+    assert switched("nginx") == {"backups", "metrics", "probe", "nginx", "longhorn"}
+    assert switched("traefik") == {"backups", "metrics", "probe", "traefik", "longhorn", "logs"}
     assert switched("no door") == {"backups"}
     for name in ("nginx", "traefik", "no door"):
         for guard in world(name).guards:
@@ -313,6 +319,7 @@ TABLES: dict[str, Callable[[Any], Any]] = {
     "the database at the mail server": lambda row: row("smtp")["from"].append("mysql"),
     "no names for the wiki": lambda row: row("dns")["from"].remove("xwiki"),
     "another port of the exporter": lambda row: row("metrics-backups").update(ports=["9106/tcp"]),
+    "no direction that is forbidden to the probe": lambda row: row("probe-no-egress").pop("alone"),
     "the wiki asks the door": lambda row: row("clients-nginx")["from"].append("xwiki"),
 }
 

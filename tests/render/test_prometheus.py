@@ -19,7 +19,7 @@ pytestmark = crds.here
 @pytest.mark.parametrize("environment", ["prod-decided", "everything"])
 def test_what_the_operator_reads_fits_its_crds(environment: str) -> None:
     found = [item for item in environments.objects(environment) if item["kind"] in KINDS]
-    assert len(found) == 2
+    assert sorted(item["kind"] for item in found) == sorted([*KINDS, *KINDS])
     for item in found:
         assert crds.mistakes(item) == []
 
@@ -35,7 +35,8 @@ def test_what_the_operator_reads_fits_its_crds(environment: str) -> None:
     ],
 )
 def test_what_does_not_fit_is_noticed(kind: str, path: tuple[Any, ...], value: Any) -> None:
-    item = copy.deepcopy(environments.only(environments.objects("everything"), kind))
+    found = [item for item in environments.objects("everything") if item["kind"] == kind]
+    item = copy.deepcopy(found[0])
     place: Any = item
     for key in path[:-1]:
         place = place[key]

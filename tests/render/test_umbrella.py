@@ -236,6 +236,14 @@ CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
         ["backups.metrics.enabled is true", "netpol.switches.metrics is false"],
     ),
     (
+        flows(switches={"backups": True, "probe": True}, probe={"rules": {"enabled": True}}),
+        ["netpol.probe.rules.enabled is true", "netpol.switches.metrics is false"],
+    ),
+    (
+        guarded(probe={"serviceMonitor": {"enabled": True}}, switches={"metrics": True}),
+        ["netpol.probe.serviceMonitor.enabled is true but netpol.switches.probe is false"],
+    ),
+    (
         guarded({"flavor": "online"}),
         ["netpol.switches.extensions is false but xwiki.flavor online is true"],
     ),
@@ -518,7 +526,7 @@ def test_the_generated_values_are_what_the_charts_accept(environment: str) -> No
 
 
 def test_what_the_command_prints_are_the_objects_of_the_environment() -> None:
-    printed = [item for item in yaml.safe_load_all(generate.rendered("staging")) if item]
+    printed = render.documents(generate.rendered("staging"))
     names = [(item["kind"], item["metadata"]["name"]) for item in printed]
     wanted = environments.objects("staging")
     assert names == [(item["kind"], item["metadata"]["name"]) for item in wanted]
@@ -527,7 +535,6 @@ def test_what_the_command_prints_are_the_objects_of_the_environment() -> None:
 def test_a_preview_prints_what_is_not_decided_yet() -> None:
     names = {
         item["metadata"]["name"]
-        for item in yaml.safe_load_all(generate.rendered("prod", preview=True))
-        if item
+        for item in render.documents(generate.rendered("prod", preview=True))
     }
     assert "xwiki-stack-mysql" in names

@@ -104,7 +104,7 @@ def test_no_name_of_a_setting_is_given_twice() -> None:
     for name in environments.names():
         for item in environments.objects(name):
             if item["kind"] == "Deployment":
-                env = item["spec"]["template"]["spec"]["containers"][0]["env"]
+                env = item["spec"]["template"]["spec"]["containers"][0].get("env", [])
                 given = [entry["name"] for entry in env]
                 assert sorted(given) == sorted(set(given)), name
 

@@ -113,10 +113,14 @@ def needs(source: str) -> set[str]:
 
 
 def rooms() -> dict[str, set[str]]:
-    """Each room, a module or a folder of them, with those that it needs beside itself."""
+    """Each room, a module or a folder of them, with those that it needs beside itself.
+
+    The cli of a folder is a part of the command, which loads it and which no room needs.
+    """
     found: dict[str, set[str]] = {}
     for path in modules():
-        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        own = path.stem if path.stem == "cli" else path.relative_to(PACKAGE).parts[0]
+        own = own.removesuffix(".py")
         found.setdefault(own, set()).update(needs(path.read_text()) - {own})
     return found
 

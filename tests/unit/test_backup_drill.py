@@ -1,17 +1,29 @@
 """Which set a drill takes, what a canary says, and what status tells of drills."""
 
+import re
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.test_backup_retention import NOW, history, proof
+from tests.unit.test_backup_retention import NOW, history, made, proof
 
-from xwiki_stack.backup import canary, config, drill, evidence, manifest, probes, report
+from xwiki_stack import sizing
+from xwiki_stack.backup import (
+    canary,
+    config,
+    drill,
+    evidence,
+    manifest,
+    probes,
+    report,
+    retention,
+)
 from xwiki_stack.backup.manifest import Listing, Manifest
 from xwiki_stack.backup.web import GUEST
-from xwiki_stack.errors import DamagedError, IntentError
+from xwiki_stack.errors import DamagedError, IntentError, RefusedError
 
 SETS = history(days=3)
 
@@ -151,6 +163,62 @@ def test_drills_that_are_good_enough_are_no_problem() -> None:
     for records in ([drilled(34.9)], [drilled(1, rto_seconds=3600)],
                     [drilled(9, held=False), drilled(1)]):  # fmt: skip
         assert judged(*records).healthy
+
+
+def opened(count: int, there: int, kind: str = manifest.SITE) -> report.Report:
+    """Status where so many sets are there and so many of them proven to open."""
+    sets = history(days=there, every=24)
+    other = manifest.XAR if kind == manifest.SITE else manifest.SITE
+    proofs = [proof(sets[-1], evidence.INTACT), *(proof(s, evidence.OPENED) for s in sets[:count])]
+    listings = {kind: Listing[Manifest]([*sets]), other: Listing[Manifest]()}
+    records = [replace(record, sets=kind) for record in proofs]
+    return report.judge(replace(MONTHLY, drill=None), listings, records, NOW)
+
+
+@pytest.mark.parametrize(
+    ("count", "there", "kind", "told", "wrong"),
+    [
+        (1, 3, "site", "1 of 7 that prune needs; next: `xwiki-stack backup verify --opened", False),
+        (1, 7, "site", "1 of 7 that prune needs", False),
+        (6, 8, "site", "6 of 7 that prune needs", True),
+        (7, 8, "site", "7 (prune needs 7)", False),
+        (9, 9, "site", "9 (prune needs 7)", False),
+        (1, 2, "xar", "1 of 2 that prune needs", False),
+        (1, 3, "xar", "1 of 2 that prune needs", True),
+        (2, 3, "xar", "2 (prune needs 2)", False),
+    ],
+)
+def test_that_prune_waits_for_proofs_is_told_and_in_the_end_a_problem(
+    count: int, there: int, kind: str, told: str, wrong: bool
+) -> None:
+    found = opened(count, there, kind)
+    assert re.search(rf"^{kind} sets proven to open: +{re.escape(told)}", found.text, re.M)
+    needed = 7 if kind == "site" else 2
+    problem = (
+        f"prune lets no {kind} set go: {count} of {needed} are proven to open, there are {there};"
+        " next: `xwiki-stack backup verify --opened --all` where a key is"
+    )
+    assert (problem in found.problems) == wrong
+    assert [words for words in found.problems if "prune" in words] == [problem] * wrong
+    # Status and prune are of one mind.
+    rules = MONTHLY.retention if kind == "site" else MONTHLY.xar_retention
+    sets = history(days=there, every=24)
+    proofs = [proof(sets[-1], evidence.INTACT), *(proof(s, evidence.OPENED) for s in sets[:count])]
+    refuses = pytest.raises(RefusedError, match=f"{count} sets are proven to open, {needed} must")
+    with refuses if count < needed else nullcontext():
+        retention.plan(sets, proofs, NOW, rules)
+
+
+@pytest.mark.parametrize("rpo", [1, 12, 24, 48])
+def test_an_export_is_late_when_the_alert_says_so(rpo: int) -> None:
+    minutes = sizing.schedules(rpo).minutes
+    known = replace(MONTHLY, limits=config.Limits(run_minutes=minutes))
+    late = timedelta(minutes=sizing.alerts(rpo).xar_stale_minutes)
+    for age, wrong in ((late, False), (late + timedelta(minutes=1), True)):
+        exports = Listing[Manifest]([made(NOW - age)])
+        sets = {manifest.SITE: Listing[Manifest](), manifest.XAR: exports}
+        found = report.judge(known, sets, [], NOW).problems
+        assert any(words.startswith("the newest xar set is") for words in found) == wrong
 
 
 def test_each_kind_has_its_own_drill() -> None:

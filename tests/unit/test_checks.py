@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from xwiki_stack import checks, cluster, proc, steps
+from xwiki_stack import checks, cluster, proc, scan, steps
 
 
 @pytest.fixture
@@ -19,6 +19,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return 3 if argv[0] == "bad" else 0
 
     monkeypatch.setattr(cluster, "tool_steps", lambda **_: [])
+    monkeypatch.setattr(scan, "tool_steps", lambda: [])
     monkeypatch.setattr(cluster, "environment", lambda: {"PATH": "/nowhere"})
     monkeypatch.setattr(steps, "execute", lambda *_: None)
     monkeypatch.setattr(proc, "attached", attached)

@@ -106,7 +106,7 @@ def test_every_pin_is_the_version_that_its_go_mod_requires() -> None:
         expected = {module.version, re.sub(r"^1\.", "0.", module.version)}
         if name == "prometheus":  # its 3.15.1 is v0.315.1 to Go
             expected = {re.sub(r"^(\d+)\.(\d\d)\.", r"0.\1\2.", module.version)}
-        where = "helm.sh/helm/" if name.startswith("helm") else ""
+        where = "helm.sh/helm/" if name in ("helm", "helm3") else ""
         if where:
             versions = {version for path, version in required if path.startswith(where)}
         assert versions & expected, (name, versions)

@@ -44,7 +44,7 @@ def test_a_table_stands_between_its_marks_and_nothing_else_is_touched(document: 
     assert document.blocks["up"].read_text() == text
     assert document.read() == {"generate": PLAIN, "up": HELD}
     with pytest.raises(ValueError, match="there is no <!-- figures: up -->"):
-        figures.embedded("no marks", "up", HELD)
+        figures.embedded("no marks", "up", [])
 
 
 def test_what_nobody_measures_any_more_goes() -> None:

@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft7Validator
 from tests.environments import decided_prod
 
-from xwiki_stack import cli, generate, intent, proc, repo
+from xwiki_stack import cli, generate, intent, proc, repo, upstream
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment
 
@@ -146,19 +146,9 @@ def misfits(values: dict[str, Any]) -> list[str]:
         chart = repo.ROOT / "charts" / name if name else repo.ROOT
         schema = json.loads((chart / "values.schema.json").read_text())
         defaults = yaml.safe_load((chart / "values.yaml").read_text()) or {}
-        given = merged(defaults, values[name] if name else values)
+        given = upstream.merged(defaults, values[name] if name else values)
         said += [f"{name}: {error.message}" for error in Draft7Validator(schema).iter_errors(given)]
     return said
-
-
-def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Values over defaults, as Helm lays them."""
-    both = {
-        key: merged(below[key], above[key])
-        for key in below.keys() & above.keys()
-        if isinstance(below[key], dict) and isinstance(above[key], dict)
-    }
-    return {**below, **above, **both}
 
 
 @pytest.mark.parametrize("name", ["local", "staging", "decided"])
@@ -180,6 +170,7 @@ def test_policies_let_backups_out_to_the_store_of_the_intent(endpoint: str, port
         other = dataclasses.replace(environment, backups={**environment.backups, "target": said})
         return yaml.safe_load(generate.text_of(other, cluster))["netpol"]
 
+    assert flows()["enabled"]
     assert flows()["s3"] == {"port": port, "cidrs": []}
     assert flows(cidrs=["192.0.2.0/28"])["s3"]["cidrs"] == ["192.0.2.0/28"]
     with pytest.raises(IntentError, match="has no port from 0 to 65535"):
@@ -196,11 +187,12 @@ def test_policies_let_the_wiki_out_to_what_the_intent_names_and_nowhere_else() -
     def named(switches: dict[str, bool]) -> set[str]:
         return {name for name, on in switches.items() if on}
 
-    assert named(flows()["switches"]) == {"backups", "metrics", "nginx", "extensions"}
-    assert named(flows(flavor="none")["switches"]) == {"backups", "metrics", "nginx"}
+    always = {"backups", "metrics", "probe", "nginx"}
+    assert named(flows()["switches"]) == {*always, "extensions"}
+    assert named(flows(flavor="none")["switches"]) == always
     server = {"port": 636, "cidrs": ["10.1.2.0/24"]}
     said = flows(flavor="none", outside={"ldap": server, "smtp": {"port": 25}})
-    assert named(said["switches"]) == {"backups", "metrics", "nginx", "ldap", "smtp"}
+    assert named(said["switches"]) == {*always, "ldap", "smtp"}
     assert said["ldap"] == server
     assert said["smtp"] == {"port": 25, "cidrs": []}
     assert "oidc" not in said

@@ -382,6 +382,7 @@ FIELDS = {
         "challenge": "certificates",
         "email": "certificates",
         "ttl": "dns",
+        "recipients": "secrets",
     },
 }
 """Field to the key it comes from, where they are not the same word; '' is derived."""

@@ -94,7 +94,7 @@ class Cluster:
         }
 
     def every(self, kind: str, _namespace: str = "", _labels: str = "") -> list[Object]:
-        return self.objects[kind]
+        return self.objects.get(kind, [])
 
     def get(self, kind: str, name: str, _namespace: str = "") -> Object | None:
         found = [item for item in self.objects[kind] if item["metadata"]["name"] == name]
@@ -302,3 +302,67 @@ def test_the_advice_fits_the_cluster_that_is_looked_at(
 )
 def test_quantities_are_read_as_kubernetes_writes_them(quantity: str, size: int) -> None:
     assert bytes_of(quantity) == size
+
+
+FLUX = status.Ways(delivered="xwiki-stack-far")
+
+
+def stage(kind: str, name: str, status: str = "True", message: str = "", **spec: Any) -> Object:
+    """An object of Flux; a message begins with the condition's reason."""
+    reason, _, words = message.partition(": ")
+    condition = {"type": "Ready", "status": status, "reason": reason, "message": words}
+    return {
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {"sourceRef": {"name": "xwiki-stack"}, **spec},
+        "status": {"conditions": [{"type": "Reconciling", "status": "True"}, condition]},
+    }
+
+
+def delivered(*stages: Object, installed: bool = True) -> list[str]:
+    """What is found where Flux brought a healthy release, or none, and its objects are these."""
+    cluster = Cluster()
+    if not installed:
+        no_release(cluster)
+    for item in stages:
+        cluster.objects.setdefault(item["kind"], []).append(item)
+    return list(map(str, report(cluster, FLUX).findings))
+
+
+def test_a_commit_that_does_not_arrive_is_explained_by_where_it_stopped() -> None:
+    """The cause before what waits for it; other environments' and progress are no findings."""
+    found = delivered(
+        stage("GitRepository", "xwiki-stack"),
+        stage("Kustomization", "base", "False", "DependencyNotReady: dependency 'x'"),
+        stage("Kustomization", "xwiki-stack-far", "False", "BuildFailed: no\nsuch  file"),
+        stage("Kustomization", "xwiki-stack-near", "False", "BuildFailed: another's"),
+        stage("Kustomization", "foreign", "False", "BuildFailed: x", sourceRef={"name": "y"}),
+        stage("HelmChart", "flux-system-xwiki-stack-far", "Unknown", "Progressing: on its way"),
+        stage("HelmChart", "flux-system-xwiki-stack-near", "False", "BuildFailed: another's"),
+        stage("HelmRelease", "xwiki-stack-far", suspend=True),
+    )
+    assert found == [
+        "Kustomization xwiki-stack-far: is not applied: no such file; next: what it applied before "
+        "stays; correct it in Git",
+        "HelmRelease xwiki-stack-far: is suspended: no commit arrives; next: `flux resume` or "
+        "`suspend: false` in namespace flux-system lets it go on",
+        "Kustomization base: is not applied: dependency 'x'; next: what it applied before stays; "
+        "correct it in Git",
+    ]
+
+
+def test_what_does_not_arrive_is_the_cause_where_nothing_is_installed() -> None:
+    refused = stage("HelmRelease", "xwiki-stack-far", "False", "InstallFailed: refused")
+    assert delivered(refused, installed=False)[0].startswith("HelmRelease xwiki-stack-far: is not")
+    cluster = Cluster()
+    crash_loop(cluster)
+    cluster.objects["HelmRelease"] = [refused]
+    found = report(cluster, FLUX)
+    assert "CrashLoopBackOff" in found.cause, "the release waits for the pod, not the other way"
+    assert "refused" in str(found.findings[-1])
+    assert "refused" not in str(report(cluster).findings), "nobody asks Flux on a local cluster"
+
+
+def test_a_release_that_flux_brought_in_order_has_no_findings() -> None:
+    kinds = ("GitRepository", "Kustomization", "HelmChart", "HelmRelease")
+    assert delivered(*(stage(kind, "xwiki-stack-far") for kind in kinds)) == []

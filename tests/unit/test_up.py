@@ -180,7 +180,8 @@ def test_another_cluster_is_reached_by_its_kubeconfig_and_the_advice_fits() -> N
     assert far.ways == status.Ways(
         kubectl=f"kubectl --kubeconfig /etc/far --context main -n {far.namespace}",
         expand="xwiki-stack expand --env staging --kubeconfig /etc/far --context main",
-        install=f"`flux reconcile helmrelease xwiki-stack -n {far.namespace} --force`",
+        install="`flux reconcile helmrelease xwiki-stack-staging -n flux-system --force`",
+        delivered="xwiki-stack-staging",
     )
     assert up._place("local", "wiki").ways == status.LOCAL
     other = up._place("local", "wiki", Elsewhere(namespace="other"))

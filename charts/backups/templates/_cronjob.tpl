@@ -32,7 +32,7 @@ spec:
       # The engine ends itself before, with a reason; this is for one that cannot.
       activeDeadlineSeconds: {{ mul 60 (add .minutes 15) }}
       # A pod keeps its logs, and one that brought a volume keeps that as well.
-      ttlSecondsAfterFinished: {{ ternary 86400 604800 (not (not .beside)) }}
+      ttlSecondsAfterFinished: {{ ternary 432000 604800 (not (not .beside)) }}
       template:
         metadata:
           labels:

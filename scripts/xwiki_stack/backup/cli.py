@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -11,6 +12,7 @@ from typing import IO, Any
 from xwiki_stack.backup import (
     canary,
     config,
+    deadline,
     drill,
     evidence,
     imports,
@@ -36,8 +38,7 @@ from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import rate, size, stamp
 from xwiki_stack.errors import DamagedError, IntentError, RefusedError, StackError
 from xwiki_stack.steps import clock
-
-Verb = Callable[[argparse.Namespace], object]
+from xwiki_stack.verbs import Verb, adder
 
 KINDS = tuple(manifest.KINDS)
 
@@ -49,16 +50,10 @@ RUNS: dict[str, Callable[[Config, producer.Emit], Outcome[Any]]] = {
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Give a parser the verbs of backups."""
-    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="backup_verb")
+    plain = adder(parser.add_subparsers(required=True, metavar="VERB", dest="backup_verb"))
 
     def verb(name: str, run: Verb, summary: str, more: str) -> argparse.ArgumentParser:
-        added = verbs.add_parser(
-            name,
-            help=summary,
-            description=f"{summary}.\n{more}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        added.set_defaults(verb=run)
+        added = plain(name, run, summary, more)
         added.add_argument(
             "--config",
             type=Path,
@@ -269,7 +264,16 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
+    if arguments.all and arguments.set != "newest":
+        raise IntentError(f"{arguments.set} and --all do not go together", allowed="one of them",
+                          next="`xwiki-stack backup verify --help`")  # fmt: skip
     known = _config(arguments)
+    # All sets are proven by hand, and that may take a day.
+    with nullcontext() if arguments.all else deadline.within(known.limits.run_minutes):
+        _prove(known, arguments)
+
+
+def _prove(known: Config, arguments: argparse.Namespace) -> None:
     store = Store(known)
     identities = keyring.openers(known) if arguments.opened else []
     signing = None if arguments.no_record else keyring.signing(known)
@@ -370,7 +374,9 @@ def _drill(arguments: argparse.Namespace) -> None:
 
 
 def _canary(arguments: argparse.Namespace) -> None:
-    made = canary.write(_config(arguments))
+    known = _config(arguments)
+    with deadline.within(known.limits.run_minutes):
+        made = canary.write(known)
     print(f"{canary.PAGE}: token {made.token} of {made.at}, {made.attachment} {made.sha256}")
 
 

@@ -178,7 +178,11 @@ class Config:
         return self.keys.trusted or self._lack("keys.trusted", "base64 of ed25519 public keys")
 
     def _lack(self, key: str, allowed: str) -> Any:
-        raise IntentError("is missing", where=f"{self.path}: {key}", allowed=allowed)
+        raise IntentError(
+            "is missing", where=f"{self.path}: {key}", allowed=allowed,
+            next="write it there, as docs/reference/backups.md does, or name another file by"
+            " --config",
+        )  # fmt: skip
 
 
 def load(path: Path) -> Config:

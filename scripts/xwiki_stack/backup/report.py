@@ -12,8 +12,9 @@ from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.words import size
 from xwiki_stack.steps import clock
 
-XAR_HOURS = 50
-"""Age of the newest export that is no news: one a day, and one that failed."""
+XAR_DAYS = 2
+"""An export a day, and one that failed: an older one is news once a run's time is over as well.
+The alert BackupsStale warns at the same age."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,16 @@ def judge(
     lines, problems = _judged(sets[manifest.SITE], records, now, manifest.SITE, config.rpo_hours)
     exports = sets[manifest.XAR]
     if config.web or exports.sets or exports.unreadable:
-        more, wrong = _judged(exports, records, now, manifest.XAR, XAR_HOURS)
+        hours = 24 * XAR_DAYS + config.limits.run_minutes / 60
+        more, wrong = _judged(exports, records, now, manifest.XAR, hours)
         lines += more
         problems += wrong
     for kind, each in sets.items():
+        rules = config.xar_retention if kind == manifest.XAR else config.retention
+        if each.sets:
+            opened, complaints = _opened(each, records, kind, rules.opened)
+            lines.append((f"{kind} sets proven to open", opened))
+            problems += complaints
         # Nobody tries what there is none of; that there is none is told above.
         if kind == manifest.SITE or each.sets:
             drilled, complaints = _drilled(config, records, now, kind)
@@ -111,7 +118,7 @@ def _judged(
     records: Sequence[evidence.Record],
     now: datetime,
     kind: str,
-    promised: int,
+    promised: float,
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Lines and problems of one kind. promised: age of its newest set in hours."""
     problems = [f"{name}: {error}" for name, error in sets.unreadable.items()]
@@ -121,10 +128,10 @@ def _judged(
         made = newest.manifest
         age = now - made.time
         lines.append((f"newest {kind} set", f"{made.id}, {_age(age)} old (promised: at most"
-                                            f" {promised} h), {size(made.bytes)}"))  # fmt: skip
+                                            f" {promised:.4g} h), {size(made.bytes)}"))  # fmt: skip
         if age > timedelta(hours=promised):
             problems.append(
-                f"the newest {kind} set is {_age(age)} old, {promised} h are promised;"
+                f"the newest {kind} set is {_age(age)} old, {promised:.4g} h are promised;"
                 f" next: {run}, and see why the schedule did not"
             )
         if age < -timedelta(minutes=10):
@@ -142,9 +149,9 @@ def _judged(
         words = f"{last.manifest.id}, {_age(now - last.manifest.time)} old" if last else "none"
         lines.append((f"newest {kind} {proof}", words))
         if sets.sets and not last:
-            way = " --opened, where a key is" if proof == evidence.OPENED else ""
+            way = " --opened` where a key is" if proof == evidence.OPENED else "`"
             problems.append(
-                f"no {kind} set is proven {proof}; next: `xwiki-stack backup verify{way}`"
+                f"no {kind} set is proven {proof}; next: `xwiki-stack backup verify{way}"
             )
     for item in sets.sets:
         for proof in (evidence.INTACT, evidence.OPENED):
@@ -155,6 +162,27 @@ def _judged(
     if failed and (not sets.newest or failed[-1].set > sets.newest.manifest.id):
         problems.append(f"the last {kind} run failed at {failed[-1].at}: {failed[-1].words}")
     return lines, problems
+
+
+def _opened(
+    sets: Listing[Manifest], records: Sequence[evidence.Record], kind: str, needed: int
+) -> tuple[str, list[str]]:
+    """How many sets are proven to open, of those that prune waits for; what is wrong with that.
+
+    A young wiki has too few for anything to go; it is told, and nothing is wrong yet.
+    """
+    count = sum(evidence.holds(records, evidence.OPENED, item) for item in sets.sets)
+    if count >= needed:
+        return f"{count} (prune needs {needed})", []
+    words = f"{count} of {needed} that prune needs"
+    way = "`xwiki-stack backup verify --opened --all` where a key is"
+    if len(sets.sets) <= needed:
+        return f"{words}; next: {way}", []
+    told = (
+        f"prune lets no {kind} set go: {count} of {needed} are proven to open,"
+        f" there are {len(sets.sets)}; next: {way}"
+    )
+    return words, [told]
 
 
 def _drilled(

@@ -252,7 +252,7 @@ def _write_all(store: Store, made: Site, identities: Sequence[Any], root: Path, 
         if entry.pack < 0:
             _File(root, entry, progress).close(whole=True)
     # Several at a time, and after the last was written: by then the kernel has brought most to the
-    # disk. One wait per file as it is written took two thirds of a restore.
+    # disk, and nobody has waited for it file by file.
     emit(f"files: {size(progress.done)} written; waiting until the disk holds them")
     with ThreadPoolExecutor(SETTLERS) as pool:
         for start in range(0, len(plain), BATCH):

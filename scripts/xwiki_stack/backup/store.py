@@ -37,7 +37,7 @@ from botocore.session import Session as BotocoreSession
 
 from xwiki_stack import proc
 from xwiki_stack.backup.config import Bucket, Config, secret
-from xwiki_stack.errors import StoreError
+from xwiki_stack.errors import StackError, StoreError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -370,6 +370,7 @@ class Store:
                 )
                 return
             except (ClientError, BotoCoreError) as said:
+                _let_through(said)
                 with contextlib.suppress(Absent):
                     if self.head(name).size == size:
                         return
@@ -392,6 +393,7 @@ class Store:
             try:
                 return call()
             except (ClientError, BotoCoreError, OSError) as said:
+                _let_through(said)
                 last = attempt == self._patience.attempts or time.monotonic() > until
                 if last or not _may_pass(said):
                     raise self._error(operation, name, said) from said
@@ -660,6 +662,12 @@ def _overwrite(store: Store, name: str, etag: str) -> None:
             return
         etag = store.head(name).etag
     store.put(name, b"xwiki-stack may write here\n", etag=etag)
+
+
+def _let_through(said: Exception) -> None:
+    """Raise what a deadline raised inside of a call: botocore takes it for a broken connection."""
+    if isinstance(said, HTTPClientError) and isinstance(said.__context__, StackError):
+        raise said.__context__ from None
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ from xwiki_stack.cluster.bed import (
     tool_steps,
     toolbox_image,
 )
+from xwiki_stack.cluster.npm import command as npm_command
+from xwiki_stack.cluster.npm import package as npm_package
 from xwiki_stack.cluster.programs import Tools, tools
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
     "image_values",
     "install_packages",
     "kubeconfig",
+    "npm_command",
+    "npm_package",
     "on_node",
     "platform_memory",
     "prepare",

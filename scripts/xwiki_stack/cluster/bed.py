@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from xwiki_stack.cluster import (
     kind,
     machine,
     nodeimage,
+    npm,
     pins,
     programs,
     progress,
@@ -82,9 +83,12 @@ def describe_bed(name: str = "") -> str:
     return _bed(name).text
 
 
-def tool_steps(*, extras: bool = False) -> list[Step]:
-    """Steps that put kubectl, helm and kind (and, for tests, Helm 3) in their places."""
-    tooling = _tools(extras=extras)
+def tool_steps(*, extras: bool = False, also: Collection[str] = ()) -> list[Step]:
+    """Steps that put kubectl, helm and kind (and, for tests, all that they run) in place.
+
+    also: names of tools beside these, that few commands need.
+    """
+    tooling = _tools(extras=extras, also=also)
     return [*tooling, _drop_caches(tooling)]
 
 
@@ -211,8 +215,8 @@ def describe_image(reference: str) -> str:
     return images.describe(reference)
 
 
-def _tools(*, extras: bool) -> list[Step]:
-    return [
+def _tools(*, extras: bool, also: Collection[str] = ()) -> list[Step]:
+    tooling = [
         Step(
             f"tool-{tool.name}",
             f"{tool.name} {tool.version}",
@@ -221,8 +225,12 @@ def _tools(*, extras: bool) -> list[Step]:
             lane="wheel" if tool.wheel else golang.LANE,
         )
         for tool in pins.tools().values()
-        if extras or not tool.test_only
+        if extras or not tool.test_only or tool.name in also
     ]
+    if not extras:
+        return tooling
+    renovate = Step("renovate", "Renovate", partial(npm.install, "renovate"), lane="npm")
+    return [*tooling, renovate]
 
 
 def _drop_caches(compilers: Sequence[Step]) -> Step:

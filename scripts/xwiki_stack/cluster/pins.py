@@ -38,6 +38,21 @@ class Wheel:
 
 
 @dataclass(frozen=True)
+class Scanner:
+    """Trivy: a Go program that comes inside a wheel alone. `release` is that of the wheel."""
+
+    name: str
+    version: str
+    fits: tuple[str, ...]
+    ask: tuple[str, ...]
+    package: str
+    release: str
+    sha256: str
+    platform: tuple[str, str]
+    member: str
+
+
+@dataclass(frozen=True)
 class Module:
     """A Go module of ci/bed/go.
 
@@ -70,7 +85,19 @@ class Toolchain:
     sha256: dict[str, str]
 
 
+@dataclass(frozen=True)
+class NodeJs:
+    """The wheel that brings Node.js with its npm: its hash by "system/processor"."""
+
+    package: str
+    version: str
+    sha256: dict[str, str]
+
+
 GO_MODULES = repo.ROOT / "ci" / "bed" / "go"
+
+NPM = repo.ROOT / "ci"
+"""What comes as npm packages has a folder each in here, with package.json and its lock."""
 
 
 def tools() -> dict[str, Tool]:
@@ -94,7 +121,23 @@ def wheel() -> Wheel:
     """The wheel with kubectl and helm."""
     entry = _document()["wheel"]
     system, architecture = entry["platform"]
-    return Wheel(**{**entry, "platform": (system, architecture)})
+    archive = entry["archive"].format(**entry)
+    return Wheel(**{**entry, "archive": archive, "platform": (system, architecture)})
+
+
+def scanner() -> Scanner:
+    """Trivy."""
+    entry = _document()["scanner"]
+    system, architecture = entry["platform"]
+    lists = {"fits": tuple(entry["fits"]), "ask": tuple(entry["ask"])}
+    member = entry["member"].format(**entry)
+    return Scanner(**{**entry, **lists, "member": member, "platform": (system, architecture)})
+
+
+def nodejs() -> NodeJs:
+    """Node.js itself."""
+    entry = _document()["nodejs"]
+    return NodeJs(entry["package"], entry["version"], dict(entry["sha256"]))
 
 
 def toolchain() -> Toolchain:
@@ -114,12 +157,19 @@ def modules() -> dict[str, Module]:
             binaries=tuple(entry["binaries"]),
             built_as=entry.get("builtAs", ""),
             tags=tuple(entry.get("tags", ())),
-            stamps=dict(entry.get("stamps", {})),
+            stamps=_stamps(entry),
             folder=entry.get("folder", ""),
             of_module=entry.get("ofModule", ""),
         )
         for entry in _document()["modules"]
     }
+
+
+def _stamps(entry: dict[str, Any]) -> dict[str, str]:
+    """Linker variables with the version that they name filled in."""
+    major, minor, *_patch = entry["version"].split(".")
+    named = {"version": entry["version"], "major": major, "minor": minor}
+    return {name: value.format(**named) for name, value in entry.get("stamps", {}).items()}
 
 
 @cache

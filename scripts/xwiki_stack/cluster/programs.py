@@ -24,7 +24,14 @@ class Tools:
     versitygw: Path
     rclone: Path
     promtool: Path
-    """These three are only there when tests asked for them."""
+    source_controller: Path
+    kustomize_controller: Path
+    helm_controller: Path
+    actionlint: Path
+    kube_score: Path
+    """From helm3 on: only there when tests asked for them."""
+    sops: Path
+    """Only there when tests or `secrets` asked for it."""
 
     @property
     def folder(self) -> Path:
@@ -36,14 +43,24 @@ def tools() -> Tools:
     """The tools' places; `install` puts them there."""
     every = pins.tools()
     folder = _folder()
+
+    def built(name: str) -> Path:
+        return _home(every[name]) / every[name].binary
+
     return Tools(
         kubectl=folder / "kubectl",
         helm=folder / "helm",
         kind=folder / "kind",
-        helm3=_home(every["helm3"]) / "helm",
-        versitygw=_home(every["versitygw"]) / "versitygw",
-        rclone=_home(every["rclone"]) / "rclone",
-        promtool=_home(every["promtool"]) / "promtool",
+        helm3=built("helm3"),
+        versitygw=built("versitygw"),
+        rclone=built("rclone"),
+        promtool=built("promtool"),
+        source_controller=built("source-controller"),
+        kustomize_controller=built("kustomize-controller"),
+        helm_controller=built("helm-controller"),
+        sops=built("sops"),
+        actionlint=built("actionlint"),
+        kube_score=built("kube-score"),
     )
 
 
@@ -78,7 +95,7 @@ def said_version(said: str) -> str:
     return found[1] if found else ""
 
 
-def fits(tool: pins.Tool, said: str) -> bool:
+def fits(tool: pins.Tool | pins.Scanner, said: str) -> bool:
     """Whether a tool that says this of itself may stand in for the pinned one."""
     has = said_version(said)
     return any(has == prefix or has.startswith(f"{prefix}.") for prefix in tool.fits)
