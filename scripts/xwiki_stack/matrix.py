@@ -295,9 +295,11 @@ def fullest(table: Table) -> tuple[dict[str, Any], dict[str, Any]]:
     Each server has a network of its own, so that no row hides behind another.
     """
     networks = [peer.name for peer in table.peers.values() if peer.kind == "networks"]
+    # Of those for documentation (RFC 5737, RFC 3849).
+    fours = ipaddress.ip_network("192.0.2.0/24").subnets(new_prefix=28)
+    sixes = ipaddress.ip_network("2001:db8::/32").subnets(new_prefix=48)
     own: dict[str, Any] = {
-        name: {"cidrs": [f"192.0.2.{16 * number}/28", f"2001:db8:{number:x}::/64"]}
-        for number, name in enumerate(networks)
+        name: {"cidrs": [str(next(fours)), str(next(sixes))]} for name in networks
     }
     own["switches"] = dict.fromkeys(flows.defaults()["switches"], True)
     own["namespaces"] = {"apps": ["wiki"]}
