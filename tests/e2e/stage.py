@@ -127,7 +127,10 @@ def every_pod(name: str, namespace: str, direction: str, rules: list[Any]) -> Ma
 
 @dataclass
 class Stage:
-    """The pods by namespace/name, the servers outside by name; and their real addresses."""
+    """The pods by namespace/name, the servers outside by name, and their real addresses.
+
+    policies: those that are applied, by namespace and name.
+    """
 
     bed: Bed
     there: Outside
@@ -135,6 +138,7 @@ class Stage:
     actors: dict[str, Place]
     servers: dict[str, Place]
     addresses: dict[str, str] = field(default_factory=dict)
+    policies: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     flags: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
@@ -179,14 +183,22 @@ class Stage:
         self.bed.kube.apply(every_pod("deny", FLAG, INGRESS, []))
 
     def apply(self, policies: Sequence[Manifest]) -> None:
-        """These policies and no others; the engine knows them."""
-        for name in self.namespaces:
-            self.bed.kubectl("delete", "networkpolicy", "--all", "-n", name)
-        for item in policies:
-            self.bed.kube.apply(item)
-        self.know()
+        """These policies and no others; what differs is changed, and the engine knows it."""
+        wanted = {
+            (item["metadata"]["namespace"], item["metadata"]["name"]): item for item in policies
+        }
+        for namespace in self.namespaces:
+            gone = [name for where, name in self.policies.keys() - wanted if where == namespace]
+            if gone:
+                self.bed.kubectl("delete", "networkpolicy", "-n", namespace, *gone)
+        self.policies = {key: self.policies[key] for key in self.policies.keys() & wanted}
+        for key, item in wanted.items():
+            if self.policies.get(key) != item:
+                self.bed.kube.apply(item)
+                self.policies[key] = item
+        self._known()
 
-    def know(self) -> None:
+    def _known(self) -> None:
         """Wait until the engine knows of every policy that was applied and deleted so far.
 
         It hears of policies in the order in which they changed, so that the newest one tells of
