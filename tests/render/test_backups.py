@@ -253,6 +253,7 @@ def test_defaults_are_the_engines_own(part: str, tmp_path: Path) -> None:
         ({"store": {"prefix": "/wiki/"}}, "prefix"),
         ({"store": {"accessKey": "x"}}, "accessKey"),
         ({"store": {"kmsKey": "x", "encryption": "AES256"}}, "encryption"),
+        ({"store": {"caBundle": "ca.crt"}}, "caBundle"),
         ({"schedules": {"site": "@daily"}}, "site"),
         ({"limits": {"generationSets": 8}}, "generationSets"),
         ({"retention": {"last": 0}}, "last"),
