@@ -1,6 +1,6 @@
 """The kinds of others on a cluster that has none of their controllers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def serve(bed: Bed, found: Iterable[Path]) -> None:
     """Give a server these files; ends when it serves what they define, which takes seconds."""
     names = {item["metadata"]["name"] for path in found for item in crds.read(path)}
     assert names
+    eventually(lambda: stays(bed, "customresourcedefinitions", names))
     bed.kubectl("apply", "--server-side", "--force-conflicts", *_words(found))
 
     def served() -> bool:
@@ -41,16 +42,23 @@ def serve(bed: Bed, found: Iterable[Path]) -> None:
 
 
 @contextmanager
-def serving(bed: Bed, found: Iterable[Path], namespaces: Iterable[str]) -> Iterator[None]:
+def serving(bed: Bed, found: Iterable[Path], namespaces: Sequence[str]) -> Iterator[None]:
     """Have the kinds and the namespaces of their objects, and neither again afterwards."""
     serve(bed, found)
+    eventually(lambda: stays(bed, "namespaces", set(namespaces)))
     for name in namespaces:
         bed.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     try:
         yield
     finally:
-        bed.kubectl("delete", "namespace", *namespaces)
-        bed.kubectl("delete", *_words(found))
+        bed.kubectl("delete", "--wait=false", "namespace", *namespaces)
+        bed.kubectl("delete", "--wait=false", *_words(found))
+
+
+def stays(bed: Bed, kind: str, names: set[str]) -> bool:
+    """Whether none of these is on its way out, in whose place nothing can be made yet."""
+    form = "jsonpath={range .items[?(@.metadata.deletionTimestamp)]}{.metadata.name} {end}"
+    return names.isdisjoint(bed.kubectl("get", kind, "--output", form).out.split())
 
 
 def _words(found: Iterable[Path]) -> list[str]:
