@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from xwiki_stack import figures, flows, matrix, oracle, repo
+from xwiki_stack import figures, flows, matrix, oracle, packets, repo
 from xwiki_stack.matrix import World
 from xwiki_stack.oracle import Manifest, Place
 
@@ -209,8 +209,13 @@ def prove() -> Score:
     found = score(matrix.fullest_world(table))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps({**origin, "mutation": asdict(found)}, indent=2) + "\n")
-    flows.PAGE.write_text(flows.page(table, lines()))
+    publish()
     return found
+
+
+def publish() -> None:
+    """Write the page of the table, with what the newest runs found."""
+    flows.PAGE.write_text(flows.page(flows.load(), lines()))
 
 
 def lines() -> list[str]:
@@ -231,4 +236,5 @@ def lines() -> list[str]:
         f"**{found['killed']} of {found['total']} noticed**, commit {document['commit']},"
         f" {document['date']}, on {document['machine']}. Not noticed:"
         f" {'; '.join(found['living']) or 'none'}.",
+        *packets.lines(),
     ]

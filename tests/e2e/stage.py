@@ -237,6 +237,12 @@ class Stage:
             if source is not target and (source.namespace or (target.namespace and kind == "TCP"))
         ]
 
+    def every(self) -> list[Key]:
+        """All connections of the stage."""
+        pods = list(self.actors.values())
+        callers = [*pods, *map(self.servers.__getitem__, CALLERS)]
+        return self.keys(callers, [*pods, *self.servers.values()])
+
     def answers(
         self, keys: Sequence[Key], call: Callable[[Place], str] | None = None
     ) -> dict[Key, str]:
@@ -288,9 +294,7 @@ class Stage:
         engine drops what it has no time for. An answer where none shall be ends the test.
         AssertionError with what differs in the end.
         """
-        pods = list(self.actors.values())
-        callers = [*pods, *map(self.servers.__getitem__, CALLERS)]
-        left = list(keys) or self.keys(callers, [*pods, *self.servers.values()])
+        left = list(keys) or self.every()
         began, first = time.monotonic(), 0.0
 
         def look() -> bool:
