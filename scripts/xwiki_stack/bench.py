@@ -4,17 +4,18 @@ Never a test: nothing fails here because a machine is slow. Each figure is the m
 runs; where a goal exists it stands beside the figure, reached or not.
 """
 
+import contextlib
 import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import yaml
 
-from xwiki_stack import cluster, generate, intent, proc, render, repo, steps, up
+from xwiki_stack import cluster, demo, generate, intent, proc, render, repo, steps, up
 from xwiki_stack.errors import IntentError, MachineError
 from xwiki_stack.figures import Document, Figure, keep
 from xwiki_stack.kube import Kube
@@ -57,6 +58,7 @@ def bench(only: Sequence[str], *, emit: Emit, ask: Ask) -> str:
         "generate": lambda _emit, _ask: _generate(),
         "template": lambda _emit, _ask: _template(),
         "up": _up,
+        "demo": _demo,
     }
     if unknown := set(only) - set(known):
         raise IntentError(
@@ -143,13 +145,7 @@ def _template() -> list[Figure]:
 
 def _up(emit: Emit, ask: Ask) -> list[Figure]:
     """`make up` on a cluster made from nothing and on one that runs, its memory at rest."""
-    if cluster.delete(CLUSTER):
-        emit(f"deleted the cluster {CLUSTER} of an earlier run")
-    try:
-        up.install_system_packages(emit, ask, CLUSTER)
-        # What a cluster is made from is cached; its absence would measure the compiler.
-        plan = cluster.prepare(cluster.Config(name=CLUSTER))
-        steps.execute([step for step in plan if step.name not in ("cluster", "load")], emit)
+    with _from_nothing(emit, ask):
         before = [
             _timed("ci/setup", [repo.ROOT / "ci" / "setup"]),
             _timed("start of the command", [Path(sys.executable).with_name("xwiki-stack"), "-h"]),
@@ -169,6 +165,30 @@ def _up(emit: Emit, ask: Ask) -> list[Figure]:
             Figure("helm install to first page", f"{first_page:.1f} s"),
             *_memory(anew.state.namespace),
         ]
+
+
+def _demo(emit: Emit, ask: Ask) -> list[Figure]:
+    """`make demo` on a cluster made from nothing and on one that runs: it fails where the page
+    does not come back."""
+    figures = []
+    with _from_nothing(emit, ask, extras=True):
+        for what in ("cluster made from nothing, artefacts cached", "cluster running"):
+            seconds = _seconds(partial(demo.demo, CLUSTER, PORT, emit=emit, ask=ask))
+            figures.append(Figure(f"`make demo`, {what}", f"{seconds:.0f} s", goal="<= 300 s"))
+    return figures
+
+
+@contextlib.contextmanager
+def _from_nothing(emit: Emit, ask: Ask, *, extras: bool = False) -> Iterator[None]:
+    """Without the bench's cluster, with all that it is made from, and without it again."""
+    if cluster.delete(CLUSTER):
+        emit(f"deleted the cluster {CLUSTER} of an earlier run")
+    try:
+        up.install_system_packages(emit, ask, CLUSTER)
+        # What a cluster is made from is cached; its absence would measure the compiler.
+        plan = cluster.prepare(cluster.Config(name=CLUSTER, extras=extras))
+        steps.execute([step for step in plan if step.name not in ("cluster", "load")], emit)
+        yield
     finally:
         up.delete(CLUSTER)
 

@@ -10,7 +10,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from xwiki_stack import credentials, render
 from xwiki_stack.backup import signature
-from xwiki_stack.cluster.objectstore import BUCKET, ObjectStore
+from xwiki_stack.cluster.objectstore import BUCKET, Identity, ObjectStore
 from xwiki_stack.kube import Kube, Manifest
 
 BACKUPS = f"{render.RELEASE}-backups"
@@ -40,12 +40,17 @@ HOLDERS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Desk:
-    """A desk for one environment and its namespace, with keys of its own."""
+    """A desk for one environment and its namespace, with keys of its own.
+
+    identities: holders' own at the store, by HOLDERS; where none is named the store's owner's. At
+    the desk itself there is only that of the recovery.
+    """
 
     folder: Path
     store: ObjectStore
     environment: str
     namespace: str
+    identities: Mapping[str, Identity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make the keys that are not there yet, for nobody else's eyes."""
@@ -54,8 +59,7 @@ class Desk:
         signing = Ed25519PrivateKey.generate()
         pem = signing.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         for name, text in {
-            "access-key": self.store.access,
-            "secret-key": self.store.secret,
+            **self._at_store("recovery"),
             "signing-key": pem,
             "index-identity": str(pyrage.x25519.Identity.generate()),
             "identity": str(pyrage.x25519.Identity.generate()),
@@ -100,6 +104,7 @@ class Desk:
     def secret(self, holder: str) -> Manifest:
         """The Secret of one of HOLDERS."""
         texts = {key: (self.keys / key).read_text() for key in HOLDERS[holder]}
+        texts |= self._at_store(holder)
         data = {key: credentials.encode(text) for key, text in texts.items()}
         return credentials.manifest(f"{BACKUPS}-{holder}", self.namespace, data)
 
@@ -158,6 +163,10 @@ class Desk:
             "CONFIG": str(self.configure()),
             "PAGE": page,
         }
+
+    def _at_store(self, holder: str) -> dict[str, str]:
+        identity = self.identities.get(holder, self.store.root)
+        return {"access-key": identity.access, "secret-key": identity.secret}
 
     def _keep(self, manifest: Mapping[str, Any]) -> None:
         path = self.folder / "secrets" / f"{manifest['metadata']['name']}.yaml"

@@ -6,7 +6,7 @@ from xwiki_stack import faults
 
 ALL = os.environ.get(faults.ALL) == "1"
 
-FLIPS = 1000 if ALL else 40
+FLIPS = 1000 if ALL else 24
 """Bits that are flipped, over all objects of a set."""
 
 CUTS = 100 if ALL else 12

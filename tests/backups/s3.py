@@ -1,29 +1,36 @@
 """Real S3 servers for tests, on a folder and an address of this machine."""
 
 import json
-import secrets
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config as ClientConfig
 
-from xwiki_stack import proc
-from xwiki_stack.cluster.objectstore import BUCKET, ObjectStore, program
+from xwiki_stack import proc, repo
+from xwiki_stack.cluster.objectstore import BUCKET, Identity, ObjectStore, program
+from xwiki_stack.desk import HOLDERS
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-@dataclass(frozen=True)
-class Identity:
-    """A key pair that a server knows."""
+PAGE = repo.ROOT / "docs" / "reference" / "store.md"
 
-    access: str = field(default_factory=lambda: f"access{secrets.token_hex(6)}")
-    secret: str = field(default_factory=lambda: secrets.token_hex(20))
+
+def documented(prefix: str, who: Mapping[str, Identity]) -> dict[str, Any]:
+    """The bucket's policy as operators read it, for these identities by holder and this prefix."""
+    (text,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.S)
+    text = text.replace("staging/", f"{prefix}/")
+    for holder, identity in who.items():
+        text = text.replace(f'"{holder.upper()}"', f'"{identity.access}"')
+    assert not re.search(rf'"({"|".join(HOLDERS)})"', text, re.I)
+    document: dict[str, Any] = json.loads(text)
+    return document
 
 
 @dataclass
@@ -36,11 +43,6 @@ class S3(ObjectStore):
 
     versioned: bool = False
     before: tuple[str | Path, ...] = ()
-
-    @property
-    def root(self) -> Identity:
-        """Who may do all."""
-        return Identity(self.access, self.secret)
 
     def command(self) -> tuple[list[str | Path], dict[str, str]]:
         words, env = super().command()

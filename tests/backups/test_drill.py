@@ -19,9 +19,8 @@ import pytest
 
 from tests.backups.mysql import QUICK as AT_ONCE
 from tests.backups.mysql import start
-from tests.backups.s3 import S3
+from tests.backups.s3 import S3, documented
 from tests.backups.test_damage import overwrite
-from tests.backups.test_identities import NAMES, documented
 from tests.backups.test_sets import silent
 from tests.backups.wiki import Server, Wiki, attachment_path, command
 from tests.contract.conftest import QUICK
@@ -34,6 +33,7 @@ from xwiki_stack.backup.probes import HOME
 from xwiki_stack.backup.store import Store
 from xwiki_stack.backup.web import Web
 from xwiki_stack.cluster.objectstore import BUCKET
+from xwiki_stack.desk import HOLDERS
 from xwiki_stack.errors import IntentError, MachineError, RefusedError, UnhealthyError
 
 GREEN = ["tables", "attachments", "rest", "home", "login", "canary-page", "canary-attachment",
@@ -242,8 +242,8 @@ def tidy(living: Living) -> Iterator[None]:
 def test_a_whole_wiki_is_brought_back_started_and_found_whole(living: Living) -> None:
     """With the rights at the store that are documented for who drills, and no more."""
     made, s3 = living.save(), living.wiki.s3
-    who = {name: s3.identity() for name in NAMES}
-    own: dict[str, Any] = living.wiki.held_by(who["DRILL"])
+    who = {name: s3.identity() for name in HOLDERS}
+    own: dict[str, Any] = living.wiki.held_by(who["drill"])
     s3.allow(documented(living.wiki.schema, who))
     try:
         said = living.drill("drill", **own)

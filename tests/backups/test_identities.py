@@ -1,10 +1,9 @@
 """Identities at the store: the documented policy lets each verb do its work, and nothing more."""
 
-import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,28 +12,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.backups.pretender import pretending
-from tests.backups.s3 import Identity
+from tests.backups.s3 import documented
 from tests.backups.test_sets import later
 from tests.backups.test_xar import PAGES, answers
 from tests.backups.wiki import Wiki, command
 from tests.backups.xars import xar
-from xwiki_stack import repo
-from xwiki_stack.cluster.objectstore import BUCKET
-
-PAGE = repo.ROOT / "docs" / "reference" / "store.md"
-
-NAMES = ("WRITER", "VERIFIER", "PRUNE", "RECOVERY", "DRILL", "EXPORTER")
-
-
-def documented(prefix: str, who: Mapping[str, Identity]) -> dict[str, Any]:
-    """The policy as operators read it, for these identities and this prefix."""
-    (text,) = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.S)
-    text = text.replace("staging/", f"{prefix}/")
-    for name, identity in who.items():
-        text = text.replace(f'"{name}"', f'"{identity.access}"')
-    assert not re.search(rf'"({"|".join(NAMES)})"', text)
-    document: dict[str, Any] = json.loads(text)
-    return document
+from xwiki_stack.cluster.objectstore import BUCKET, Identity
+from xwiki_stack.desk import HOLDERS
 
 
 @dataclass
@@ -45,8 +29,8 @@ class Held:
 
     @cached_property
     def who(self) -> dict[str, Identity]:
-        """Identities by their name in the policy."""
-        return {name: self.wiki.s3.identity() for name in NAMES}
+        """Identities by their holder."""
+        return {name: self.wiki.s3.identity() for name in HOLDERS}
 
     def allow(self, *without: tuple[str, str]) -> None:
         """Set the policy. without: (identity, action) that it does not allow."""
@@ -84,24 +68,24 @@ def test_each_verb_works_with_its_identity(held: Held) -> None:
     rows, tree = wiki.rows(), wiki.tree()
     retention = {"opened": 1, "last": 1, "daily": 0, "weekly": 0, "monthly": 0}
     for _ in range(2):
-        code, said = held.command("WRITER", "run", limits__generationSets=1, limits__packMiB=48)
+        code, said = held.command("writer", "run", limits__generationSets=1, limits__packMiB=48)
         assert code == 0, said
         later()
     for name, words in (
-        ("VERIFIER", ["verify", "--opened", "--all"]),
-        ("DRILL", ["verify", "--opened"]),
-        ("VERIFIER", ["status"]),
-        ("VERIFIER", ["list"]),
+        ("verifier", ["verify", "--opened", "--all"]),
+        ("drill", ["verify", "--opened"]),
+        ("verifier", ["status"]),
+        ("verifier", ["list"]),
     ):
         code, said = held.command(name, *words)
         assert code == 0, said
     for key in wiki.keys(""):
         os.utime(wiki.objects / key, (time.time() - 49 * 3600,) * 2)
-    code, said = held.command("PRUNE", "prune", "--apply", retention=retention)
+    code, said = held.command("prune", "prune", "--apply", retention=retention)
     assert code == 0, said
     assert "1 sets went, 1 stay" in said
     wiki.destroy()
-    code, said = held.command("RECOVERY", "restore", account="root")
+    code, said = held.command("recovery", "restore", account="root")
     assert code == 0, said
     assert (wiki.rows(), wiki.tree()) == (rows, tree)
 
@@ -111,15 +95,15 @@ def test_exports_the_kit_and_the_exporter_work_with_their_identities(held: Held)
     password = str(wiki.folder / "keys" / "root")
     with pretending(answers(xar(PAGES))) as wanted:
         web = {"url": wanted.url, "passwordFile": password}
-        code, said = held.command("WRITER", "run", "xar", web=web)
+        code, said = held.command("writer", "run", "xar", web=web)
     assert code == 0, said
-    assert held.command("WRITER", "run")[0] == 0
+    assert held.command("writer", "run")[0] == 0
     for name, words, expected in (
-        ("VERIFIER", ["verify", "--kind", "xar"], "xar  intact"),
-        ("DRILL", ["verify", "--opened", "--kind", "xar"], "xar  opened"),
-        ("VERIFIER", ["verify", "--no-record", "--opened"], "site  opened"),
-        ("RECOVERY", ["kit", "--quick"], "opens the newest set today"),
-        ("RECOVERY", ["list"], " xar "),
+        ("verifier", ["verify", "--kind", "xar"], "xar  intact"),
+        ("drill", ["verify", "--opened", "--kind", "xar"], "xar  opened"),
+        ("verifier", ["verify", "--no-record", "--opened"], "site  opened"),
+        ("recovery", ["kit", "--quick"], "opens the newest set today"),
+        ("recovery", ["list"], " xar "),
     ):
         code, said = held.command(name, *words)
         assert (code, expected in said) == (0, True), said
@@ -127,21 +111,21 @@ def test_exports_the_kit_and_the_exporter_work_with_their_identities(held: Held)
     bare: dict[str, Any] = {"database": None, "files": None}
     bare |= {f"keys__{key}": None for key in ("indexIdentityFile", "identityFiles",
                                              "signingKeyFile", "recipients")}  # fmt: skip
-    code, said = held.command("EXPORTER", "exporter", "--once", **bare)
+    code, said = held.command("exporter", "exporter", "--once", **bare)
     assert code == 0, said
     for kind in ("site", "xar"):
         label = f'{{environment="staging",kind="{kind}"}}'
         assert f"xwiki_stack_backup_sets{label} 1.0" in said
     assert re.search(r"^xwiki_stack_backup_up\{.*\} 1\.0$", said, re.M)
-    held.allow(("EXPORTER", "s3:GetObject"))
-    code, said = held.command("EXPORTER", "exporter", "--once", **bare)
+    held.allow(("exporter", "s3:GetObject"))
+    code, said = held.command("exporter", "exporter", "--once", **bare)
     assert code == 10
     assert "get object was refused: AccessDenied" in said
 
 
 def test_no_identity_may_do_more(held: Held) -> None:
     wiki = held.wiki
-    assert held.command("WRITER", "run")[0] == 0
+    assert held.command("writer", "run")[0] == 0
     name = wiki.sets()[0]
     other, own = "elsewhere/sets/x", f"{wiki.schema}/"
     wiki.s3.client().put_object(Bucket=BUCKET, Key=other, Body=b"another environment's")
@@ -164,12 +148,12 @@ def test_no_identity_may_do_more(held: Held) -> None:
         lambda client: client.delete_bucket(Bucket=BUCKET),
     ]  # fmt: skip
     forbidden: dict[str, list[Callable[[Any], object]]] = {
-        "WRITER": [*destroy, *foreign],
-        "VERIFIER": [*spoil, *destroy, *foreign, put(f"{own}locks/site.json")],
-        "PRUNE": [*spoil, *foreign, put(f"{own}locks/site.json"), delete(f"{own}locks/site.json")],
-        "RECOVERY": [*spoil, *destroy, *foreign, put(f"{own}evidence/{name}/x")],
-        "DRILL": [*spoil, *destroy, *foreign, put(f"{own}locks/site.json")],
-        "EXPORTER": [
+        "writer": [*destroy, *foreign],
+        "verifier": [*spoil, *destroy, *foreign, put(f"{own}locks/site.json")],
+        "prune": [*spoil, *foreign, put(f"{own}locks/site.json"), delete(f"{own}locks/site.json")],
+        "recovery": [*spoil, *destroy, *foreign, put(f"{own}evidence/{name}/x")],
+        "drill": [*spoil, *destroy, *foreign, put(f"{own}locks/site.json")],
+        "exporter": [
             *spoil,
             *destroy,
             *foreign,
@@ -177,7 +161,7 @@ def test_no_identity_may_do_more(held: Held) -> None:
             put(f"{own}locks/site.json"),
         ],
     }
-    assert forbidden.keys() == set(NAMES)
+    assert forbidden.keys() == set(HOLDERS)
     before = {key: (wiki.objects / key).read_bytes() for key in wiki.keys("")}
     for who, tries in forbidden.items():
         client = wiki.s3.client(held.who[who])
@@ -188,7 +172,7 @@ def test_no_identity_may_do_more(held: Held) -> None:
             assert code == "AccessDenied", (who, number, code)
     assert {key: (wiki.objects / key).read_bytes() for key in wiki.keys("")} == before
     # And what they may, they may: else all of this would be true of nobody.
-    for who in ("VERIFIER", "DRILL", "PRUNE", "WRITER"):
+    for who in ("verifier", "drill", "prune", "writer"):
         put(f"{own}evidence/{name}/{who}")(wiki.s3.client(held.who[who]))
 
 
@@ -204,8 +188,8 @@ def test_no_identity_may_do_more(held: Held) -> None:
 def test_what_the_writer_lacks_is_named_before_the_dump(
     held: Held, action: str, words: str
 ) -> None:
-    held.allow(("WRITER", action))
-    code, said = held.command("WRITER", "run", database__port=9)
+    held.allow(("writer", action))
+    code, said = held.command("writer", "run", database__port=9)
     assert code == 10, said
     assert words in said
     assert len(said.splitlines()) == 1
@@ -216,21 +200,21 @@ def test_what_the_writer_lacks_is_named_before_the_dump(
 @pytest.mark.parametrize(
     ("name", "verb", "action", "words"),
     [
-        ("VERIFIER", ["verify"], "s3:PutObject", "put object was refused: AccessDenied"),
-        ("VERIFIER", ["verify"], "s3:GetObject", "get object was refused: AccessDenied"),
-        ("PRUNE", ["prune", "--apply"], "s3:PutObject", "put object was refused: AccessDenied"),
-        ("PRUNE", ["prune", "--apply"], "s3:ListBucketMultipartUploads",
+        ("verifier", ["verify"], "s3:PutObject", "put object was refused: AccessDenied"),
+        ("verifier", ["verify"], "s3:GetObject", "get object was refused: AccessDenied"),
+        ("prune", ["prune", "--apply"], "s3:PutObject", "put object was refused: AccessDenied"),
+        ("prune", ["prune", "--apply"], "s3:ListBucketMultipartUploads",
          "list multipart uploads was refused: AccessDenied"),
-        ("PRUNE", ["prune", "--apply"], "s3:DeleteObject", "needs s3:DeleteObject"),
-        ("RECOVERY", ["restore"], "s3:ListBucket", "list objects was refused: AccessDenied"),
+        ("prune", ["prune", "--apply"], "s3:DeleteObject", "needs s3:DeleteObject"),
+        ("recovery", ["restore"], "s3:ListBucket", "list objects was refused: AccessDenied"),
     ],
 )  # fmt: skip
 def test_what_the_others_lack_is_named(
     held: Held, name: str, verb: list[str], action: str, words: str
 ) -> None:
     wiki = held.wiki
-    assert held.command("WRITER", "run")[0] == 0
-    assert held.command("VERIFIER", "verify", "--opened")[0] == 0
+    assert held.command("writer", "run")[0] == 0
+    assert held.command("verifier", "verify", "--opened")[0] == 0
     orphan = wiki.objects / "packs" / "0000" / f"{0:032x}"
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(b"lost")

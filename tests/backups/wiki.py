@@ -21,12 +21,12 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.backups.s3 import S3, Identity
+from tests.backups.s3 import S3
 from tests.contract.containers import Container, Host
 from xwiki_stack import cli, proc
 from xwiki_stack.backup import signature
 from xwiki_stack.backup.config import Config, load
-from xwiki_stack.cluster.objectstore import BUCKET
+from xwiki_stack.cluster.objectstore import BUCKET, Identity
 
 GLOBAL = "PROCESS, RELOAD, REPLICATION CLIENT, SHOW_ROUTINE"
 PER_SCHEMA = "SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.backups.s3 import S3
+from tests.backups.s3 import S3, documented
 from tests.e2e.conftest import LIGHT, Bed, make_namespace, settled
 from tests.e2e.patience import eventually
 from xwiki_stack import cluster, demo, up
@@ -16,7 +16,7 @@ from xwiki_stack.backup import manifest
 from xwiki_stack.backup.config import load
 from xwiki_stack.backup.store import Store
 from xwiki_stack.cluster.objectstore import node_address
-from xwiki_stack.desk import BACKUPS, Desk
+from xwiki_stack.desk import BACKUPS, HOLDERS, Desk
 from xwiki_stack.render import Values
 from xwiki_stack.runbook import FOLDER, Runbook
 
@@ -105,9 +105,14 @@ def s3(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 
 @pytest.fixture
 def story(bed: Bed, s3: S3, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Story]:
-    """A story in a namespace named after its file, which is not there before and after."""
+    """A story in a namespace named after its file, which is not there before and after.
+
+    Each holder has an identity of its own at the store, with the rights that are documented.
+    """
     name = request.path.stem.removeprefix("test_")
-    told = Story(bed, Desk(tmp_path / "desk", s3, name, name))
+    identities = {holder: s3.identity() for holder in HOLDERS}
+    s3.allow(documented(name, identities))
+    told = Story(bed, Desk(tmp_path / "desk", s3, name, name, identities))
     told.destroy()
     yield told
     told.destroy()

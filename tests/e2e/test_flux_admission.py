@@ -5,74 +5,34 @@ Nothing is reconciled: there are no controllers of these charts. Only CRDs and n
 
 import copy
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
 from tests import clusters, crds
+from tests.e2e import definitions
 from tests.e2e.conftest import Bed
-from tests.e2e.patience import eventually
 from xwiki_stack.render import Manifest
 
 pytestmark = crds.here
 
-OWNERS = (
-    "flux",
-    "longhorn",
-    "cert-manager",
-    "gateway-api",
-    "traefik",
-    "external-secrets",
-    "kube-prometheus-stack",
-)
-"""Whose CRDs the tree's objects are of."""
 
-
-def definitions(owners: Iterable[str] = OWNERS) -> list[Path]:
-    """The files of CRDs of these owners."""
-    found = [path for name in owners for path in (crds.FOLDER / name / "crds").glob("*.yaml")]
-    return sorted(path for path in found if "vap_" not in path.name)
-
-
-def serve(bed: Bed, files: Iterable[Path]) -> list[str]:
-    """Give a server these definitions; ends when it serves what they define, some seconds later."""
-    words = [word for path in files for word in ("-f", str(path))]
-    bed.kubectl("apply", "--server-side", "--force-conflicts", *words)
-    items = [item for path in files for item in yaml.safe_load_all(path.read_text()) if item]
-    names = {item["metadata"]["name"] for item in items}
-
-    def served() -> bool:
-        assert sorted(names - set(bed.kubectl("api-resources", "--output=name").out.split())) == []
-        return True
-
-    eventually(served)
-    return words
-
-
-def homes() -> list[Manifest]:
+def homes() -> list[str]:
     """Every namespace that the tree has or takes for given."""
     objects = [item for name in clusters.NAMES for _part, item in clusters.objects(name)]
     names = {item["metadata"]["name"] for item in objects if item["kind"] == "Namespace"}
-    return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        for name in sorted({*names, "flux-system"})
-    ]
+    return sorted({*names, "flux-system"})
 
 
 @pytest.fixture(scope="module")
 def server(bed: Bed) -> Iterator[Bed]:
     """The cluster with the CRDs and namespaces; without them again afterwards."""
-    found = definitions()
+    found = definitions.files()
     assert len(found) > 50
-    made = yaml.safe_dump_all(homes())
-    files = serve(bed, found)
-    bed.kubectl("apply", "--server-side", "-f", "-", stdin=made)
-    yield bed
-    bed.kubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-", stdin=made)
-    bed.kubectl("delete", "--ignore-not-found", "--wait=false", *files)
+    with definitions.serving(bed, found, homes()):
+        yield bed
 
 
 def asked(server: Bed, *items: Manifest) -> list[str]:

@@ -20,8 +20,8 @@ import requests
 import yaml
 
 from tests import clusters, crds
+from tests.e2e import definitions, hollow
 from tests.e2e import flux as bench
-from tests.e2e import hollow, test_flux_admission
 from tests.e2e.conftest import LIGHT, Bed, settled
 from tests.e2e.flux import Flux, Repository, condition
 from tests.e2e.inside import Inside
@@ -516,10 +516,9 @@ def test_the_committed_tree_is_applied_in_its_order_on_hollow_charts(flux: Flux)
     there. The wiki of this tree waits for Longhorn's volumes, which nobody makes.
     """
     without_wiki(flux)
-    others = [name for name in test_flux_admission.OWNERS if name != "flux"]
-    found = test_flux_admission.definitions(others)
+    found = definitions.files(name for name in definitions.OWNERS if name != "flux")
     assert len(found) > 50
-    test_flux_admission.serve(flux.bed, found)
+    definitions.serve(flux.bed, found)
     with bench.serving(hollow.Shelf) as shelf:
         ours = [*(repo.ROOT / "flux").rglob("*"), *generate.GENERATED.rglob("*")]
         files: dict[str, str | None] = {

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import crds
+from tests.e2e import definitions
 from tests.e2e.conftest import Bed
-from tests.e2e.patience import eventually
-from xwiki_stack import repo
 from xwiki_stack.errors import StackError
 from xwiki_stack.runbook import FOLDER, blocks
 
-LONGHORN = repo.beside() / "upstream" / "longhorn" / "crds"
-"""Upstream's own CRDs, where they lie beside the checkout."""
+pytestmark = crds.here
 
 NAMESPACES = ("longhorn-system", "wiki-staging")
 
@@ -28,18 +27,8 @@ def manifests() -> list[dict[str, Any]]:
 @pytest.fixture
 def longhorn(bed: Bed) -> Iterator[Bed]:
     """The cluster with Longhorn's kinds of objects and nothing that acts on them."""
-    if not LONGHORN.is_dir():
-        pytest.skip(
-            f"no CRDs of Longhorn in {LONGHORN}: it runs where shared lies beside the checkout"
-        )
-    crds = ["--filename", str(LONGHORN)]
-    bed.kubectl("apply", "--server-side", "--force-conflicts", *crds)
-    for name in NAMESPACES:
-        bed.kubectl("create", "namespace", name)
-    yield bed
-    bed.kubectl("delete", *crds, "--wait=false")
-    for name in NAMESPACES:
-        bed.kubectl("delete", "namespace", name, "--wait=false")
+    with definitions.serving(bed, definitions.files(["longhorn"]), NAMESPACES):
+        yield bed
 
 
 def send(bed: Bed, manifest: dict[str, Any]) -> str:
@@ -54,7 +43,7 @@ def test_the_api_server_takes_the_manifests_of_a_volume_s_restore(longhorn: Bed)
         "Volume", "PersistentVolume", "PersistentVolumeClaim",
     ]  # fmt: skip
     for item in found:
-        assert "created" in eventually(lambda item=item: send(longhorn, item), seconds=30)  # type: ignore[misc]
+        assert "created" in send(longhorn, item)
     volume, persistent, claim = found
     # They lead to each other: claim -> volume of Kubernetes -> volume of Longhorn.
     assert claim["spec"]["volumeName"] == persistent["metadata"]["name"]

@@ -1,6 +1,6 @@
 """XWiki's own export on the cluster, by the text of docs/runbooks/restore-xar.md."""
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from tests.e2e.backups import Story, s3, story
 from tests.e2e.inside import LOGIN, REST, Inside
@@ -38,6 +38,11 @@ def test_one_page_comes_back_beside_the_live_one_and_all_into_a_fresh_wiki(story
     assert "<content>c</content>" in there
     assert wiki.digest(quote(beside), "file.bin") == digest
     assert "<content>spoiled</content>" in wiki.run(f"{LOGIN} {REST}/Story")
+    assert wiki.digest("Story", "file.bin") == spoiled
+    one = below(Runbook(book.page, {**book.env, "ATTACHMENT": "file.bin"}), "B.")
+    day = beside.removeprefix("Story ")
+    assert f"file {day}.bin" in unquote(one)
+    assert wiki.digest("Story", quote(f"file {day}.bin")) == digest
     assert wiki.digest("Story", "file.bin") == spoiled
 
     story.destroy()

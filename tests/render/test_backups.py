@@ -253,6 +253,7 @@ def test_defaults_are_the_engines_own(part: str, tmp_path: Path) -> None:
         ({"store": {"prefix": "/wiki/"}}, "prefix"),
         ({"store": {"accessKey": "x"}}, "accessKey"),
         ({"store": {"kmsKey": "x", "encryption": "AES256"}}, "encryption"),
+        ({"store": {"caBundle": "ca.crt"}}, "caBundle"),
         ({"schedules": {"site": "@daily"}}, "site"),
         ({"limits": {"generationSets": 8}}, "generationSets"),
         ({"retention": {"last": 0}}, "last"),
@@ -490,6 +491,34 @@ def test_the_key_of_the_stores_encryption_reaches_the_engine(
     )
     store = yaml.safe_load(said)["backups"]["store"]
     assert (store["encryption"], store["kmsKey"]) == ("aws:kms", "arn:key/7")
+
+
+def test_a_store_s_own_authority_reaches_every_pod_that_asks_it(tmp_path: Path) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"
+    shutil.copytree(environments.DATA / "decided", tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "envs" / "prod.yaml"
+    indented = pem.replace("\n", "\n      ").strip()
+    path.write_text(
+        path.read_text().replace("SSE-S3", f"SSE-S3\n    caBundle: |\n      {indented}")
+    )
+    said = generate.text_of(
+        intent.load_environment("prod", tmp_path), environments.decided_prod()[1]
+    )
+    objects = backups(
+        {
+            "store": yaml.safe_load(said)["backups"]["store"],
+            "drill": {"enabled": True},
+            "metrics": {"enabled": True},
+        }
+    )
+    data = environments.only(objects, "ConfigMap", "-backups")["data"]
+    assert data["ca.crt"].strip() == pem.strip()
+    read = [yaml.safe_load(text) for name, text in data.items() if name.endswith(".yaml")]
+    assert len(read) >= 4
+    for document in read:
+        assert document["store"]["caFile"] == "/etc/xwiki-stack/ca.crt"
+    without = environments.only(backups(), "ConfigMap", "-backups")["data"]
+    assert "ca.crt" not in without and "caFile" not in str(without)
 
 
 @pytest.mark.parametrize("environment", ["local", "staging"])

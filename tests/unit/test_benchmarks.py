@@ -166,7 +166,8 @@ def test_a_program_is_measured_with_its_children(programs: Programs, tmp_path: P
     spent = programs.shell(script)
     assert spent.code == 0
     assert spent.out == "yes\nend"
-    assert spent.at("yes") + 0.5 < spent.at("end") <= spent.seconds
+    # The last line may be heard a moment after its program has ended.
+    assert spent.at("yes") + 0.5 < spent.at("end") < spent.seconds + 5
     assert largest(spent, "python") > 80_000_000
     assert largest(spent, "python", others=True) < 20_000_000
     # What a short-lived program gave to the disk its parent's account takes when it has ended.

@@ -106,7 +106,7 @@ def test_no_key_of_a_target_is_forgotten() -> None:
     assert keys == {key for key in OPENED if key.startswith(f"{TARGET}.")}
     # What needs no decision has a default.
     free = [key for key in target["properties"] if key not in target["required"]]
-    assert free == ["prefix", "pathStyle", "checksums", "kmsKey", "cidrs"]
+    assert free == ["prefix", "pathStyle", "checksums", "kmsKey", "caBundle", "cidrs"]
 
 
 @pytest.mark.parametrize("key", ["recipients", "trusted"])

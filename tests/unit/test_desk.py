@@ -9,7 +9,7 @@ from tests import environments
 
 from xwiki_stack import credentials, policy, render
 from xwiki_stack.backup.config import load
-from xwiki_stack.cluster.objectstore import ObjectStore
+from xwiki_stack.cluster.objectstore import Identity, ObjectStore
 from xwiki_stack.desk import BACKUPS, HOLDERS, Desk
 
 ROLES = {
@@ -46,6 +46,20 @@ def mounted(desk: Desk, kind: str, role: str) -> dict[str, set[str]]:
 def test_the_secrets_are_those_that_the_chart_reads(desk: Desk, holder: str) -> None:
     made = desk.secret(holder)
     assert mounted(desk, *ROLES[holder]) == {made["metadata"]["name"]: set(made["data"])}
+
+
+def test_each_holder_has_its_own_identity_at_the_store_and_the_desk_that_of_the_recovery(
+    desk: Desk,
+) -> None:
+    own = {holder: Identity() for holder in HOLDERS}
+    given = Desk(desk.folder / "own", desk.store, "story", "there", own)
+    for holder, identity in own.items():
+        data = given.secret(holder)["data"]
+        assert data["access-key"] == credentials.encode(identity.access)
+        assert data["secret-key"] == credentials.encode(identity.secret)
+        assert desk.secret(holder)["data"]["access-key"] == credentials.encode(desk.store.access)
+    assert (given.keys / "access-key").read_text() == own["recovery"].access
+    assert (given.keys / "secret-key").read_text() == own["recovery"].secret
 
 
 def test_keys_are_private_and_stay_what_they_are(desk: Desk) -> None:

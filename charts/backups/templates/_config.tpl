@@ -29,6 +29,9 @@ store:
   {{- with $v.store.kmsKey }}
   kmsKey: {{ . | quote }}
   {{- end }}
+  {{- if $v.store.caBundle }}
+  caFile: /etc/xwiki-stack/ca.crt
+  {{- end }}
   accessKeyFile: /run/secrets/backups/access-key
   secretKeyFile: /run/secrets/backups/secret-key
 keys:

@@ -1,6 +1,7 @@
 """What a run needs: a YAML file, checked as intents are; secrets only as paths of files."""
 
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -236,6 +237,22 @@ def secret(path: Path | None, config: Config, key: str) -> str:
     if not text or len(content) > SECRET_LIMIT:
         raise IntentError(f"{path} is {'too large' if text else 'empty'}", where=where)
     return text
+
+
+def authority(config: Config) -> str | None:
+    """The file of certificates to trust at the store; None for the system's. Raises IntentError."""
+    path = config.store.ca_file
+    if path is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise IntentError(
+            f"{path} cannot be read as certificates: {error.strerror or error.args[0]}",
+            where=f"{config.path}: store.caFile",
+            next="put the PEM of the store's own authority there, or take the key away",
+        ) from error
+    return str(path)
 
 
 def _bucket(said: Mapping[str, Any]) -> Bucket:

@@ -242,6 +242,10 @@ def _sets(config: Config, newest: Found[Site] | None, now: datetime) -> Rows:
         ("prefix", bucket.prefix or "(none)"),
         ("path style", "yes" if bucket.path_style else "no"),
     ]
+    if bucket.ca_file:
+        rows.append(
+            ("its authority", f"{bucket.ca_file}, {_fingerprint(bucket.ca_file.read_bytes())}")
+        )
     if newest is None:
         return [*rows, ("newest set", "NONE")]
     hours = (now - newest.manifest.time).total_seconds() / 3600

@@ -36,7 +36,7 @@ from botocore.loaders import Loader, create_loader
 from botocore.session import Session as BotocoreSession
 
 from xwiki_stack import proc
-from xwiki_stack.backup.config import Bucket, Config, secret
+from xwiki_stack.backup.config import Bucket, Config, authority, secret
 from xwiki_stack.errors import StackError, StoreError
 
 if TYPE_CHECKING:
@@ -726,7 +726,9 @@ def _client(config: Config, patience: Patience) -> "S3Client":
         "request_checksum_calculation": bucket.checksums,
         "response_checksum_validation": bucket.checksums,
     }
-    style = {"addressing_style": "path" if bucket.path_style else "auto"}
+    # botocore's own choice is the path wherever there is an endpoint.
+    named = "virtual" if bucket.endpoint else "auto"
+    style = {"addressing_style": "path" if bucket.path_style else named}
     settings = ClientConfig(
         connect_timeout=patience.connect,
         read_timeout=patience.silence,
@@ -748,7 +750,7 @@ def _client(config: Config, patience: Patience) -> "S3Client":
         "s3",
         endpoint_url=bucket.endpoint or None,
         config=settings,
-        verify=str(bucket.ca_file) if bucket.ca_file else None,
+        verify=authority(config),
     )
 
 

@@ -52,6 +52,14 @@ def node_address() -> str:
     return found
 
 
+@dataclass(frozen=True)
+class Identity:
+    """A key pair that a store knows."""
+
+    access: str = field(default_factory=lambda: f"access{secrets.token_hex(6)}")
+    secret: str = field(default_factory=lambda: secrets.token_hex(20))
+
+
 @dataclass
 class ObjectStore:
     """A server with one bucket; its objects are files below `objects`."""
@@ -61,6 +69,11 @@ class ObjectStore:
     secret: str = field(default_factory=lambda: secrets.token_hex(20))
     port: int = 0
     address: str = "127.0.0.1"
+
+    @property
+    def root(self) -> Identity:
+        """Who may do all."""
+        return Identity(self.access, self.secret)
 
     @property
     def endpoint(self) -> str:
