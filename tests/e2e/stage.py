@@ -208,12 +208,12 @@ class Stage:
         block = {"ipBlock": {"cidr": f"{client}/32"}}
         name = f"flag-{client.rpartition('.')[2]}"
         self.bed.kube.apply(every_pod(name, FLAG, INGRESS, [{"from": [block]}]))
+        eventually(lambda: self.flag(client) == OPEN, seconds=120, pause=0.1)
+
+    def flag(self, client: str) -> str:
+        """What comes of a call from an address outside to the pod of the flag."""
         place = {"flag": (client, self.addresses[f"{FLAG}/{FLAG}"], UNNAMED[1])}
-
-        def seen() -> bool:
-            return self.there.asked(place) == {"flag": OPEN}
-
-        eventually(seen, seconds=120, pause=0.1)
+        return self.there.asked(place)["flag"]
 
     def address(self, place: Place) -> str:
         """The real address of a place."""

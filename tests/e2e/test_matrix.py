@@ -43,6 +43,13 @@ def played(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage
         yield found
 
 
+def test_the_flag_tells_of_policies_that_the_engine_knows_and_of_no_other(played: Stage) -> None:
+    """On it depends when the others look."""
+    played.apply([])
+    assert played.flag("203.0.113.1") == OPEN
+    assert played.flag(SERVERS["clients"]) == SILENT
+
+
 def denials(found: Stage) -> list[Manifest]:
     """The policies that only deny."""
     return [item for item in found.world.policies if item["metadata"]["name"].endswith("-deny")]
