@@ -1,6 +1,6 @@
 # One line per verb, no logic: everything is done by ci/setup and the xwiki-stack command.
 .DEFAULT_GOAL := help
-.PHONY: help setup up down delete demo test check generate bench bench-backups faults
+.PHONY: help setup up down delete demo test check generate bench bench-backups faults packets
 
 CLI := .venv/bin/xwiki-stack
 
@@ -51,3 +51,6 @@ bench-backups: setup ## backups against their peers, for docs/benchmarks-backups
 
 faults: setup ## prove the 28 faults of backups, with every cut and flip, for docs/reference/faults.md
 	@$(CLI) faults
+
+packets: setup ## change every network policy in turn and see packets notice, for docs/reference/network.md
+	@$(CLI) flows --packets

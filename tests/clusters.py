@@ -56,7 +56,7 @@ def values(name: str) -> dict[str, dict[str, Any]]:
     return {
         Path(path).stem: yaml.safe_load(text)
         for path, text in files(name).items()
-        if path.startswith("values/")
+        if Path(path).stem in gitops.RELEASES
     }
 
 
@@ -85,7 +85,7 @@ def built(name: str) -> dict[str, tuple[Manifest, ...]]:
     """What kustomize makes of each part of this repository, by the part's name; "" is the entry."""
     with tempfile.TemporaryDirectory(prefix="xwiki-stack-tree-") as folder:
         top = Path(folder)
-        for kept in ("infra", "release", "policies"):
+        for kept in ("infra", "release"):
             shutil.copytree(repo.ROOT / "flux" / kept, top / "flux" / kept)
         for path, text in files(name).items():
             (top / path).parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,19 @@ from pathlib import Path
 
 import yaml
 
-from xwiki_stack import cluster, demo, generate, intent, proc, render, repo, steps, up
+from xwiki_stack import (
+    cluster,
+    demo,
+    generate,
+    intent,
+    packets,
+    proc,
+    render,
+    repo,
+    steps,
+    suite,
+    up,
+)
 from xwiki_stack.errors import IntentError, MachineError
 from xwiki_stack.figures import Document, Figure, keep
 from xwiki_stack.kube import Kube
@@ -59,6 +71,7 @@ def bench(only: Sequence[str], *, emit: Emit, ask: Ask) -> str:
         "template": lambda _emit, _ask: _template(),
         "up": _up,
         "demo": _demo,
+        "packets": _packets,
     }
     if unknown := set(only) - set(known):
         raise IntentError(
@@ -176,6 +189,15 @@ def _demo(emit: Emit, ask: Ask) -> list[Figure]:
             seconds = _seconds(partial(demo.demo, CLUSTER, PORT, emit=emit, ask=ask))
             figures.append(Figure(f"`make demo`, {what}", f"{seconds:.0f} s", goal="<= 300 s"))
     return figures
+
+
+def _packets(emit: Emit, ask: Ask) -> list[Figure]:
+    """Connections between pods of the tests' stage, all open, as many at once as it has."""
+    probes, seconds = packets.measured(
+        lambda words, env: suite.test(words, emit=emit, ask=ask, env=env)
+    )
+    each = f"{seconds * 500 / probes:.1f} s"
+    return [Figure(f"500 probes by packets, of {probes} at once", each, goal="<= 15 s")]
 
 
 @contextlib.contextmanager

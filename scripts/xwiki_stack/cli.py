@@ -23,8 +23,10 @@ from xwiki_stack import (
     faults,
     generate,
     images,
+    matrix,
+    mutation,
+    packets,
     proc,
-    render,
     repo,
     scan,
     sizing,
@@ -158,6 +160,7 @@ def _generate(arguments: argparse.Namespace) -> None:
     if arguments.preview:
         print("---\n".join(item.text for item in generate.preview(names)), end="")
     elif arguments.check:
+        matrix.refuse_contradictions()
         if difference := generate.drift(names):
             print("\n".join(difference))
             raise DriftError(
@@ -165,6 +168,7 @@ def _generate(arguments: argparse.Namespace) -> None:
             )
         print("generated files are what the intent says")
     else:
+        matrix.refuse_contradictions()
         outcome = generate.generate(names)
         for path in outcome.written:
             print(f"written: {repo.relative(path)}")
@@ -188,7 +192,7 @@ def _upstream(_arguments: argparse.Namespace) -> None:
 
 
 def _render(arguments: argparse.Namespace) -> None:
-    print(render.environment_text(arguments.env, preview=arguments.preview), end="")
+    print(generate.rendered(arguments.env, preview=arguments.preview), end="")
 
 
 def _review(arguments: argparse.Namespace) -> None:
@@ -259,6 +263,18 @@ def _faults(_arguments: argparse.Namespace) -> int:
     found = faults.prove(emit=print)
     print(found.summary)
     return int(not found.held)
+
+
+def _flows(arguments: argparse.Namespace) -> int:
+    if arguments.packets:
+        ask = _asker(arguments)
+        told = packets.prove(lambda words, env: suite.test(words, emit=print, ask=ask, env=env))
+        mutation.publish()
+        print(told.summary)
+        return int(bool(told.living or told.failed))
+    found = mutation.prove()
+    print(found.summary)
+    return int(bool(found.living))
 
 
 def _scan(arguments: argparse.Namespace) -> None:
@@ -492,6 +508,18 @@ def _add_benches(verb: Add) -> None:
     command.add_argument("--once", action="store_true", help="try once, and print the metrics")
 
     verb("faults", _faults, "Prove the 28 faults of backups, and write docs/reference/faults.md")
+
+    command = verb(
+        "flows",
+        _flows,
+        "Hold policies against the table of flows, and write docs/reference/network.md",
+        "Then each policy is deleted, narrowed and widened, one change at a time: the same\n"
+        "comparison must notice, or the exit code is 1. No cluster is needed but with --packets:\n"
+        "on the tests' cluster, where every policy is deleted and widened in turn; it takes long.",
+    )
+    command.add_argument(
+        "--packets", action="store_true", help="try it by packets, every policy instead of a few"
+    )
 
 
 def _add_looking(verb: Add) -> None:

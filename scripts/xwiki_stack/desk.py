@@ -96,6 +96,7 @@ class Desk:
             },
             "netpol": {
                 "enabled": True,
+                "switches": {"backups": True},
                 "s3": {"port": self.store.port, "cidrs": [f"{self.store.address}/32"]},
             },
         }

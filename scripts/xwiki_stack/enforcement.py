@@ -25,8 +25,11 @@ from xwiki_stack.errors import MachineError
 CONTROL = 9201
 """Port that both ends allow."""
 
-FORBIDDEN = {"egress": 9202, "ingress": 9203}
-"""Direction that forbids it, to port; the other end allows it."""
+FORBIDDEN = {"egress": 9203, "ingress": 9205}
+"""Direction that forbids it, to port; the other end allows it.
+
+No two ports are neighbours: a policy that is one port too wide must be seen (`mutation`).
+"""
 
 PORTS = (CONTROL, *FORBIDDEN.values())
 METRICS = 9106

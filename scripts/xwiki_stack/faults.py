@@ -7,17 +7,17 @@ a whole run of those tests, everything tried instead of a sample, writes the res
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import yaml
 
-from xwiki_stack import cluster, figures, proc, repo, steps
+from xwiki_stack import cluster, figures, proc, proofs, repo, steps
 from xwiki_stack.errors import StackError
+from xwiki_stack.proofs import Case
 
 TABLE = repo.ROOT / "tests" / "backups" / "faults.yaml"
 RESULTS = repo.ROOT / "docs" / "results" / "faults.json"
@@ -37,16 +37,6 @@ class Fault:
     name: str
     expectation: str
     open: str = ""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One test as it ended, with the faults that it proves and what it looked at."""
-
-    test: str
-    passed: bool
-    faults: tuple[int, ...]
-    looked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,18 +78,14 @@ def prove(*, emit: Emit) -> Results:
     Raises StackError when pytest did not come to its end; what was written before stays.
     """
     steps.execute(cluster.tool_steps(), emit)
-    report = repo.logs() / "faults.xml"
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.unlink(missing_ok=True)
+    report, words = proofs.report("faults")
     # Of the beginning: whoever works on meanwhile changes nothing of what is tried.
     origin = figures.commit(RESULTS, PAGE), figures.machine(), datetime.now(UTC).date().isoformat()
-    # This family of reports has room for properties of a test.
-    words = ["-m", "fault", f"--junitxml={report}", "--override-ini=junit_family=xunit1"]
-    argv = [sys.executable, "-m", "pytest", *words]
+    argv = [sys.executable, "-m", "pytest", "-m", "fault", *words]
     code = proc.attached(argv, env={**os.environ, ALL: "1"}, cwd=repo.ROOT)
     if code not in (0, 1) or not report.exists():
         raise StackError(f"pytest ended with exit code {code}", next="see what it said")
-    results = Results(*origin, findings(table(), list(cases(report))))
+    results = Results(*origin, findings(table(), list(proofs.cases(report))))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(asdict(results), indent=2) + "\n")
     PAGE.write_text(page(table(), results))
@@ -112,32 +98,17 @@ def table(path: Path = TABLE) -> list[Fault]:
     return [Fault(**row) for row in yaml.safe_load(path.read_text())]
 
 
-def cases(report: Path) -> Iterator[Case]:
-    """What a run of pytest wrote down of each test; one that was skipped has proven nothing."""
-    for item in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - pytest's own
-        told: dict[str, list[str]] = {}
-        for prop in item.iter("property"):
-            told.setdefault(prop.get("name", ""), []).append(prop.get("value", ""))
-        name = item.get("name", "").partition("[")[0]
-        yield Case(
-            test=f"{item.get('classname', '').replace('.', '/')}.py::{name}",
-            passed=not any(item.find(end) is not None for end in ("failure", "error", "skipped")),
-            faults=tuple(map(int, told.get("fault", ()))),
-            looked=tuple(told.get("looked", ())),
-        )
-
-
 def findings(faults: Sequence[Fault], found: Sequence[Case]) -> list[Finding]:
     """What the cases say of each fault. One that no case proves did not hold."""
     made = []
     for fault in faults:
-        own = [case for case in found if fault.id in case.faults]
+        own = [case for case in found if str(fault.id) in case.told.get("fault", ())]
         made.append(
             Finding(
                 id=fault.id,
                 name=fault.name,
                 held=bool(own) and all(case.passed for case in own),
-                looked=sorted({words for case in own for words in case.looked}),
+                looked=sorted({words for case in own for words in case.told.get("looked", ())}),
                 tests=sorted({case.test for case in own}),
             )
         )

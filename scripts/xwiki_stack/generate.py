@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
-from xwiki_stack import gitops, intent, repo, sizing, templates
+from xwiki_stack import flows, gitops, intent, mutation, render, repo, sizing, templates
 from xwiki_stack.backup import rewrite
 from xwiki_stack.errors import IntentError, RefusedError, UndecidedError
 from xwiki_stack.intent import Cluster, Environment, bytes_of
@@ -28,6 +27,7 @@ MARK = "# Generated from "
 """What a generated file among others begins with."""
 
 REFERENCE = repo.ROOT / "docs" / "reference" / "intent.md"
+NETWORK = flows.PAGE
 SCHEMA = "xwiki"
 """Name of the main wiki's database and of the account that uses it."""
 
@@ -87,6 +87,24 @@ def preview(names: Sequence[str] | None = None) -> list[Generated]:
     """Values of the environments (None: all), undecided or not; nothing is written."""
     wanted = names or intent.environments()
     return [_generated(intent.load_environment(name)) for name in wanted]
+
+
+def rendered(name: str, *, preview: bool = False) -> str:
+    """The objects of an environment as Helm prints them: with the committed values, or those that
+    the intent gives now.
+
+    Raises UndecidedError where there are no committed values, IntentError for an unknown one.
+    """
+    environment = intent.load_environment(name)
+    values: list[render.Values] = [path_of(name)]
+    if preview:
+        values = [yaml.safe_load(_generated(environment).text)]
+    elif not path_of(name).is_file() and environment.undecided:
+        raise UndecidedError(
+            f"{name} has open blocking decisions: {', '.join(environment.undecided)}",
+            next="`--preview` shows what the rest would give",
+        )
+    return render.helm_template_text(values=values, namespace=environment.namespace)
 
 
 def drift(names: Sequence[str] | None = None) -> list[str]:
@@ -244,6 +262,7 @@ def _wanted(names: Sequence[str] | None) -> tuple[list[Generated], list[str]]:
             if any(environment.purpose != "local" for environment in carried):
                 files += cluster_files(intent.load_cluster(name), carried)
         files.append(Generated(REFERENCE, reference()))
+        files.append(Generated(NETWORK, flows.page(flows.load(), mutation.lines())))
         files.append(Generated(ROOT / rules.FILE, rules.text()))
     return files, skipped
 
@@ -277,24 +296,14 @@ def _backups(environment: Environment, cluster: Cluster) -> dict[str, Any]:
         # The records of drills lie where the sets do, so they are missed there.
         "alerts": sizing.alerts(rpo, rto, "" if source else drills),
         "encryption": _ENCRYPTION[said["target"]["encryption"]],
-        "port": _port(said["target"]["endpoint"], environment),
+        "port": sizing.port(
+            said["target"]["endpoint"],
+            f"{repo.relative(environment.path)}: backups.target.endpoint",
+        ),
         "schedules": sizing.schedules(rpo),
         "patience": sizing.patience(rto),
         "retention": sizing.retention(int(said["target"]["retentionDays"]), rpo),
     }
-
-
-def _port(endpoint: str, environment: Environment) -> sizing.Derived:
-    """Port of an https endpoint. Raises IntentError where it is none."""
-    try:
-        port = urlsplit(endpoint).port
-    except ValueError as error:
-        raise IntentError(
-            f"{endpoint} has no port from 0 to 65535",
-            where=f"{repo.relative(environment.path)}: backups.target.endpoint",
-            next="write https://host or https://host:port",
-        ) from error
-    return sizing.Derived(str(port or 443), f"Port of {endpoint}" if port else "Port of https")
 
 
 def _source(environment: Environment) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xwiki_stack import intent, sizing, templates
+from xwiki_stack import flows, intent, sizing, templates
 from xwiki_stack.intent import Cluster, Environment
 from xwiki_stack.sizing import Resources
 
@@ -222,6 +222,17 @@ def namespaces(cluster: Cluster, environments: Sequence[Environment]) -> list[Na
     return found
 
 
+def rooms(cluster: Cluster) -> dict[str, str]:
+    """The platform's namespaces that charts/netpol guards, and which of its rooms each is."""
+    theirs = {RELEASES[name] for name in releases(cluster)}
+    return {
+        namespace: room
+        for room, names in flows.defaults()["namespaces"].items()
+        for namespace in names
+        if namespace in theirs
+    }
+
+
 def secrets(cluster: Cluster) -> list[Secret]:
     """The Secrets that a cluster's platform needs; the wikis' own are in charts/*/README.md."""
     have = releases(cluster)
@@ -290,12 +301,11 @@ def parts(cluster: Cluster, environments: Sequence[Environment], flux: Path) -> 
         why, wanted, timeout = ORDER[name]
         needs = tuple(need for need in wanted if need in have)
         needs += ("external-secrets-config",) if name in fed else ()
-        path = f"{own}/{name}" if name.endswith("-config") else f"flux/infra/{name}"
+        generated = name.endswith("-config") or name == "policies"
+        path = f"{own}/{name}" if generated else f"flux/infra/{name}"
         source = SOURCE
         if name == "gateway-api":
             path, source = "config/crd", name
-        if name == "policies":
-            path = "flux/policies/longhorn-system"
         # With the CRDs of Gateway API would go every route of the cluster, those of others too.
         pruned = name != "gateway-api"
         platform.append(
@@ -309,7 +319,8 @@ def parts(cluster: Cluster, environments: Sequence[Environment], flux: Path) -> 
 def _present(cluster: Cluster) -> set[str]:
     """Names of the parts of a cluster's platform."""
     found = set(releases(cluster))
-    found |= {"longhorn-config", "policies"} if "longhorn" in found else set()
+    found |= {"longhorn-config"} if "longhorn" in found else set()
+    found |= {"policies"} if rooms(cluster) else set()
     found |= {"gateway-api", "traefik-config"} if "traefik" in found else set()
     found |= {"cert-manager-config"} if cluster.ingress != "none" else set()
     for name in ("external-secrets", "kube-prometheus-stack"):
@@ -360,7 +371,7 @@ def files(cluster: Cluster, environments: Sequence[Environment], flux: Path) -> 
             "flux/kustomization.yaml.j2",
             cluster=cluster,
             resources=resources,
-            **{"releases": (), **more},
+            **{"releases": (), "components": (), **more},
         )
 
     made = {
@@ -400,9 +411,46 @@ def files(cluster: Cluster, environments: Sequence[Environment], flux: Path) -> 
         made[f"{own}/kube-prometheus-stack-config/kustomization.yaml"] = kustomization(
             [f"{rules}/{name}.yaml" for name in alerts(cluster)]
         )
+    if rooms(cluster):
+        made |= policy_files(cluster, decided)
     for env in decided:
         made |= app_files(env, flux)
     return made
+
+
+def policy_files(cluster: Cluster, environments: Sequence[Environment]) -> dict[str, str]:
+    """The generated files of a platform's policies by their path in the repository."""
+    own = f"flux/clusters/{cluster.name}/policies"
+    return {
+        f"values/generated/{cluster.name}/netpol.yaml": policy_values(cluster, environments),
+        f"{own}/helmreleases.yaml": templates.text(
+            "flux/policies.yaml.j2", cluster=cluster, rooms=rooms(cluster), source=SOURCE
+        ),
+        f"{own}/kustomization.yaml": templates.text(
+            "flux/kustomization.yaml.j2",
+            cluster=cluster,
+            resources=["helmreleases.yaml"],
+            releases=(),
+            components=["../../../release"],
+        ),
+    }
+
+
+def policy_values(cluster: Cluster, environments: Sequence[Environment]) -> str:
+    """The values of charts/netpol that all namespaces of a cluster's platform have in common.
+
+    environments: those that the cluster carries.
+    """
+    vault = cluster.secrets["backend"] == "vault"
+    where = f"values/clusters/{cluster.name}.yaml: secrets.server"
+    return templates.text(
+        "netpol.yaml.j2",
+        cluster=cluster,
+        namespaces=[environment.namespace for environment in environments],
+        backups=any(environment.saved for environment in environments),
+        proves_at_ovh=_proves_at_ovh(cluster),
+        vault=sizing.port(cluster.secrets["server"], where) if vault else None,
+    )
 
 
 def alerts(cluster: Cluster) -> list[str]:

@@ -100,6 +100,7 @@ class Environment:
     resources: dict[str, dict[str, dict[str, str]]]
     storage: dict[str, str]
     flavor: str
+    outside: dict[str, dict[str, Any]]
     xip: dict[str, str]
     secret_revision: dict[str, str]
     digests: dict[str, str]
@@ -227,6 +228,7 @@ def load_environment(name: str, values: Path = VALUES) -> Environment:
         resources=document.get("resources", {}),
         storage=document.get("storage", {}),
         flavor=document["flavor"],
+        outside=document.get("outside", {}),
         xip=document.get("xip", {}),
         secret_revision=document.get("secretRevision", {}),
         digests=document.get("images", {}),

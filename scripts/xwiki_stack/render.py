@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from xwiki_stack import cluster, generate, intent, proc, repo
-from xwiki_stack.errors import IntentError, StackError, UndecidedError
+from xwiki_stack import cluster, proc, repo
+from xwiki_stack.errors import IntentError, StackError
 
 RELEASE = "xwiki-stack"
 """The release name, one per environment namespace."""
@@ -53,24 +53,6 @@ def helm_template_text(
     """As `helm_template`, but the bytes Helm printed."""
     only = [word for template in show_only for word in ("--show-only", template)]
     return _helm(chart, values, "template", release, "--namespace", namespace, *only, helm=helm)
-
-
-def environment_text(name: str, *, preview: bool = False) -> str:
-    """The objects of an environment as Helm prints them: with the committed values, or those that
-    the intent gives now.
-
-    Raises UndecidedError where there are no committed values, IntentError for an unknown one.
-    """
-    environment = intent.load_environment(name)
-    values: list[Values] = [generate.path_of(name)]
-    if preview:
-        values = [yaml.safe_load(generate.preview([name])[0].text)]
-    elif not generate.path_of(name).is_file() and environment.undecided:
-        raise UndecidedError(
-            f"{name} has open blocking decisions: {', '.join(environment.undecided)}",
-            next="`--preview` shows what the rest would give",
-        )
-    return helm_template_text(values=values, namespace=environment.namespace)
 
 
 def helm_notes(

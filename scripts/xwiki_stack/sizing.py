@@ -5,6 +5,7 @@ docs/decisions/0003-xwiki-memory.md argues the constants.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from xwiki_stack import intent, repo
 from xwiki_stack.errors import IntentError
@@ -296,6 +297,19 @@ class Volume:
     reason: str
     copies: int
     reserved: int
+
+
+def port(endpoint: str, where: str) -> Derived:
+    """Port of an https endpoint. Raises IntentError, saying where, if it has none."""
+    try:
+        found = urlsplit(endpoint).port
+    except ValueError as error:
+        raise IntentError(
+            f"{endpoint} has no port from 0 to 65535",
+            where=where,
+            next="write https://host or https://host:port",
+        ) from error
+    return Derived(str(found or 443), f"Port of {endpoint}" if found else "Port of https")
 
 
 def volumes(environment: Environment, cluster: Cluster) -> dict[str, Volume]:

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from xwiki_stack import cluster, intent, proc, repo, steps, up
 from xwiki_stack.errors import StackError
@@ -38,11 +39,17 @@ def config() -> cluster.Config:
     return cluster.Config(name=CLUSTER, nodes=nodes, extras=True)
 
 
-def test(words: Sequence[str], *, emit: Callable[[str], None], ask: Callable[[str], bool]) -> int:
+def test(
+    words: Sequence[str],
+    *,
+    emit: Callable[[str], None],
+    ask: Callable[[str], bool],
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> int:
     """Prepare what tests need (with progress), then run pytest with `words`; 1 if a test failed.
 
     Without words every test, by several workers. The cluster is made anew, since tests leave
-    grown claims and rotated passwords behind, and deleted afterwards.
+    grown claims and rotated passwords behind, and deleted afterwards. env: more of it, for tests.
     Raises StackError when pytest did not come to an end, or had nothing to run.
     """
     up.install_system_packages(emit, ask, CLUSTER)
@@ -54,7 +61,7 @@ def test(words: Sequence[str], *, emit: Callable[[str], None], ask: Callable[[st
     steps.execute(cluster.prepare(config()), emit)
     argv = [sys.executable, "-m", "pytest", *(words or WORKERS)]
     try:
-        code = proc.attached(argv, env=cluster.environment(CLUSTER), cwd=repo.ROOT)
+        code = proc.attached(argv, env={**cluster.environment(CLUSTER), **env}, cwd=repo.ROOT)
     finally:
         if not keeps():
             cluster.delete(CLUSTER)

@@ -48,6 +48,7 @@ class Story:
         """Of the release. backups: more of chart backups."""
         own = self.desk.values()
         own["backups"] |= backups
+        own["netpol"]["switches"]["metrics"] = "metrics" in backups
         return [*up.values("local", self.bed.name), LIGHT, own]
 
     def install(self, **backups: Any) -> None:

@@ -1,11 +1,10 @@
-"""What the policies of backups come to, by packets: from a pod of one role, and from its double.
+"""What the policies of a wiki come to, by packets: from pods as its own CronJobs make them.
 
-The double is the same pod without the labels, which nothing guards: what it does not reach either
-says nothing of a policy. Every address is this machine's or this cluster's own; the real ranges
-outside are judged by tests/render/test_flows.py alone.
+A pod without labels in a namespace without policies is the control: what it does not reach either
+says nothing of a policy. Wiki and database let in nobody whom no row names; there the control is a
+pod of the role `xar`, which reaches both. Every address is this machine's or this cluster's own.
 """
 
-import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,39 +12,14 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
 from typing import Any
 
+from tests.e2e import probes
 from tests.e2e.backups import Story
+from tests.e2e.conftest import make_namespace
 from tests.e2e.patience import eventually
+from tests.e2e.probes import OPEN, SILENT
 from xwiki_stack import policy, render
 from xwiki_stack.cluster.objectstore import node_address
 from xwiki_stack.desk import BACKUPS
-
-OPEN, SILENT = "open", "silent"
-"""Connected; no answer at all in three seconds, which is what a policy does here. A refusal or a
-name that does not resolve is neither, and told in its own words."""
-
-ASK = """
-import concurrent.futures, json, socket, sys
-
-def ask(place):
-    host, port = place
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        return f"no name: {error}"
-    with socket.socket(family, kind) as link:
-        link.settimeout(3)
-        try:
-            link.connect(address)
-        except TimeoutError:
-            return "silent"
-        except OSError as error:
-            return f"refused: {error}"
-    return "open"
-
-places = json.loads(sys.argv[1])
-with concurrent.futures.ThreadPoolExecutor(len(places)) as pool:
-    print(json.dumps(dict(zip(places, pool.map(ask, places.values())))))
-"""
 
 
 @contextmanager
@@ -71,42 +45,41 @@ def guarded(story: Story, role: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
-def asked(story: Story, pod: str, places: dict[str, tuple[str, int]]) -> dict[str, str]:
-    """What each place answers a pod."""
-    words = ["exec", "-n", story.namespace, pod, "--", "python3", "-c", ASK, json.dumps(places)]
-    found: dict[str, str] = json.loads(story.bed.kubectl(*words).out)
-    return found
-
-
 def prove(story: Story, role: str, allowed: set[str]) -> None:
-    """A pod of the role reaches what is allowed and no other place; its double all of them."""
+    """A pod of the role reaches what is allowed and no other place; the controls all of them."""
+    bed, far = story.bed, f"{story.namespace}-far"
+    own = f"{story.namespace}.svc.cluster.local"
     with stranger() as port:
         places = {
-            "dns": ("kube-dns.kube-system", 53),
-            "s3": (story.desk.store.address, story.desk.store.port),
-            "mysql": (f"{render.RELEASE}-mysql", 3306),
-            "xwiki": (f"{render.RELEASE}-xwiki", 8080),
-            "another port of the store's address": (story.desk.store.address, port),
-            "the API server": ("kubernetes.default", 443),
+            "dns": ("kube-dns.kube-system.svc.cluster.local", 53, "TCP"),
+            "s3": (story.desk.store.address, story.desk.store.port, "TCP"),
+            "mysql": (f"{render.RELEASE}-mysql.{own}", 3306, "TCP"),
+            "xwiki": (f"{render.RELEASE}-xwiki.{own}", 8080, "TCP"),
+            "another port of the store's address": (story.desk.store.address, port, "TCP"),
+            "the API server": ("kubernetes.default.svc.cluster.local", 443, "TCP"),
         }
-        assert allowed < places.keys()
-        pod = guarded(story, role)
-        double = copy.deepcopy(pod)
-        double["metadata"] |= {"name": f"no-{role}", "labels": {}}
-        for item in (pod, double):
-            story.bed.kube.apply(item)
+        reached = {
+            "no-role": places.keys() - {"mysql", "xwiki"},
+            "like-xar": {"dns", "s3", "mysql", "xwiki"},
+            f"like-{role}": allowed,
+        }
+        assert set().union(*reached.values()) == places.keys()
+        make_namespace(bed, far)
+        nobody = probes.pod(bed, far, "no-role", {}, {"TCP": [], "UDP": []})
+        pods = {"no-role": nobody, "like-xar": guarded(story, "xar")}
+        pods[f"like-{role}"] = guarded(story, role)
+        for item in pods.values():
+            bed.kube.apply(item)
 
-        def sees(name: str, reached: set[str]) -> None:
-            def look() -> bool:
-                wanted = {place: OPEN if place in reached else SILENT for place in places}
-                found = asked(story, name, places)
+        def look() -> bool:
+            for name, item in pods.items():
+                wanted = {place: OPEN if place in reached[name] else SILENT for place in places}
+                found = probes.asked(bed, item["metadata"]["namespace"], name, places)
                 assert found == wanted, f"{name} sees {found}"
-                return True
+            return True
 
-            # A new pod may be let through before its rules land.
-            eventually(look, seconds=60)
-
-        sees(f"no-{role}", set(places))
-        sees(f"like-{role}", allowed)
-    for item in (pod, double):
-        story.bed.kubectl("delete", "pod", "-n", story.namespace, item["metadata"]["name"])
+        # A new pod may be let through, or refused, before its rules land.
+        eventually(look, seconds=90)
+    for name, item in pods.items():
+        bed.kubectl("delete", "pod", "-n", item["metadata"]["namespace"], name)
+    bed.kubectl("delete", "namespace", far, "--wait=false")

@@ -12,6 +12,7 @@ import pytest
 from tests.e2e.conftest import LIGHT, Bed, make_namespace, settled
 from tests.e2e.inside import Inside
 from tests.e2e.patience import eventually
+from tests.e2e.probes import PODS_NETWORK
 from xwiki_stack import cluster, credentials, render, status
 from xwiki_stack.kube import Manifest
 
@@ -48,7 +49,9 @@ def database(bed: Bed, enforcement: None, values: Values) -> Iterator[str]:
     namespace = "shared-database"
     make_namespace(bed, namespace)
     credentials.ensure(bed.kube, namespace, render.RELEASE)
-    bed.release(namespace).install(values(LIGHT, {"xwiki": {"enabled": False}}))
+    # A server outside of all wikis, whom its own people guard.
+    alone = {"xwiki": {"enabled": False}, "netpol": {"enabled": False}}
+    bed.release(namespace).install(values(LIGHT, alone))
     yield namespace
     bed.kubectl("delete", "namespace", namespace, "--wait=false")
 
@@ -59,6 +62,8 @@ def external(database: str, secret: str) -> dict[str, Any]:
     return {
         "mysql": {"enabled": False},
         "xwiki": {"database": {"host": host, "existingSecret": secret}},
+        # Behind its Service it is a pod.
+        "netpol": {"mysql": {"cidrs": [PODS_NETWORK]}},
     }
 
 

@@ -8,13 +8,15 @@ import yaml
 
 from tests import environments
 from tests.render import schemas
-from xwiki_stack import cli, enforcement, generate, policy, proc, render, repo
+from xwiki_stack import cli, enforcement, generate, oracle, policy, proc, render, repo
 from xwiki_stack.render import Manifest
 
 ON: dict[str, Any] = {
-    "probe": {"enabled": True, "serviceMonitor": {"enabled": True}, "rules": {"enabled": True}}
+    "switches": {"probe": True, "metrics": True},
+    "probe": {"serviceMonitor": {"enabled": True}, "rules": {"enabled": True}},
 }
-NAMESPACE = {"kubernetes.io/metadata.name": "observability"}
+
+ROLES = ("probe", "target")
 
 
 def objects(**values: Any) -> list[Manifest]:
@@ -34,21 +36,21 @@ def labels(role: str) -> dict[str, str]:
 
 
 def allowed(role: str, direction: str) -> set[tuple[str, int]]:
-    """Whom its policy lets it reach, or be reached by: a role or a namespace, and the port."""
-    made = environments.only(objects(), "NetworkPolicy", f"-{role}")["spec"]
-    assert made["podSelector"]["matchLabels"].items() <= labels(role).items()
-    assert set(made["policyTypes"]) == {"Egress", "Ingress"}
+    """Whom policies let it reach, or be reached by: a role or a namespace, and the port."""
+    made = [item["spec"] for item in objects() if item["kind"] == "NetworkPolicy"]
+    mine = [spec for spec in made if oracle.selects(spec["podSelector"], labels(role))]
+    # One of them denies everything, both ways, so that only what others allow is allowed.
+    assert {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} in mine
     end = {"egress": "to", "ingress": "from"}[direction]
     found = set()
-    for rule in made.get(direction, []):
+    for rule in (rule for spec in mine for rule in spec.get(direction, [])):
         (peer,) = rule[end]
         if "namespaceSelector" in peer:
-            who = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+            (who,) = peer["namespaceSelector"]["matchExpressions"][0]["values"]
         else:
-            who = peer["podSelector"]["matchLabels"]["xwiki-stack/role"]
-            assert peer["podSelector"]["matchLabels"].items() <= labels(who).items()
-        found |= {(who, port["port"]) for port in rule["ports"] if port["protocol"] == "TCP"}
-        assert len(rule["ports"]) == len({port["port"] for port in rule["ports"]})
+            (who,) = (r for r in ROLES if oracle.selects(peer["podSelector"], labels(r)))
+        assert {port["protocol"] for port in rule["ports"]} == {"TCP"}
+        found |= {(who, port["port"]) for port in rule["ports"]}
     return found
 
 
@@ -72,7 +74,7 @@ def test_the_pods_are_at_the_ports_of_the_program() -> None:
     ports = {p["name"]: p["containerPort"] for p in container("target")["ports"]}
     assert ports == {"control": enforcement.CONTROL, **enforcement.FORBIDDEN}
     assert [p["containerPort"] for p in container("probe")["ports"]] == [enforcement.METRICS]
-    for role in ("probe", "target"):
+    for role in ROLES:
         service = environments.only(objects(), "Service", f"-{role}")["spec"]
         assert service["selector"] == labels(role)
         assert {p["name"]: p["port"] for p in service["ports"]} == {
@@ -110,16 +112,25 @@ def test_the_monitor_finds_the_probe_alone() -> None:
 
 @pytest.mark.parametrize("kind", ["ServiceMonitor", "PrometheusRule"])
 def test_what_needs_an_operator_is_asked_for_by_itself(kind: str) -> None:
-    made = environments.chart("netpol", {"probe": {"enabled": True}})
+    made = environments.chart("netpol", {"switches": {"probe": True}})
     assert "Deployment" in {item["kind"] for item in made}
     assert kind not in {item["kind"] for item in made}
     assert kind in {item["kind"] for item in objects()}
 
 
 def test_nothing_runs_unless_asked_for() -> None:
-    made = environments.chart("netpol", {"probe": {**ON["probe"], "enabled": False}})
+    made = environments.chart("netpol", {"probe": ON["probe"]})
     assert {item["kind"] for item in made} == {"NetworkPolicy"}
     assert not [item for item in made if "probe" in item["metadata"]["name"]]
+
+
+def test_nothing_runs_in_the_namespaces_of_the_platform() -> None:
+    """There the switch says that Prometheus may ask the probes of wikis."""
+    seen = {"room": "observability", "namespaces": {"apps": ["wiki"]}}
+    made = environments.chart("netpol", ON, seen)
+    assert {item["kind"] for item in made} == {"NetworkPolicy"}
+    found = [item for item in made if "probe" in item["metadata"]["name"]]
+    assert [item["spec"]["policyTypes"] for item in found] == [["Egress"]]
 
 
 def test_every_option_reaches_its_place() -> None:
@@ -138,20 +149,18 @@ def test_every_option_reaches_its_place() -> None:
     assert chosen["serviceMonitor"]["labels"].items() <= monitor["metadata"]["labels"].items()
     text = str(environments.only(found, "PrometheusRule", "-netpol"))
     assert f"{chosen['rules']['runbooks']}NetpolNotEnforced.md" in text
-    asked = environments.only(found, "NetworkPolicy", "-netpol-probe")["spec"]["ingress"][0]
-    (peer,) = asked["from"]
-    assert peer["namespaceSelector"]["matchLabels"] == {
-        "kubernetes.io/metadata.name": chosen["askedFrom"]
-    }
 
 
 def test_policies_are_tried_where_there_is_somebody_to_tell() -> None:
     environment, cluster = environments.decided_prod()
     for there in (True, False):
         text = generate.text_of(environment, dataclasses.replace(cluster, metrics=there))
-        found = yaml.safe_load(text)["netpol"].get("probe", {})
-        assert bool(found.get("enabled")) == there
-        assert bool(found.get("rules", {}).get("enabled")) == there
+        found = yaml.safe_load(text)["netpol"]
+        assert found["switches"]["probe"] == there
+        assert bool(found.get("probe", {}).get("rules", {}).get("enabled")) == there
+    # Its image is that of backups.
+    bare = dataclasses.replace(environment, open_keys={"backups.target": 2})
+    assert not yaml.safe_load(generate.text_of(bare, cluster))["netpol"]["switches"]["probe"]
 
 
 # By packets
@@ -165,21 +174,21 @@ ip link set lo up
 "$0" enforcement answer & target=$!
 trap 'kill $target' EXIT
 for _ in $(seq 100); do
-    grep -q :23F3 /proc/net/tcp /proc/net/tcp6 && break
+    grep -q :23F5 /proc/net/tcp /proc/net/tcp6 && break
     sleep 0.1
 done
 for rule in "$@"; do iptables -A $rule -j DROP; done
 "$0" enforcement probe --target 127.0.0.1 --once
 """
-"""Starts the target, waits until it listens (9203 is 23F3), drops packets, and tries once."""
+"""Starts the target, waits until it listens (9205 is 23F5), drops packets, and tries once."""
 
 
 @pytest.mark.parametrize(
     ("dropped", "said"),
     [
         ([], "egress is NOT, ingress is NOT enforced"),
-        (["OUTPUT -p tcp --dport 9202"], "egress is, ingress is NOT enforced"),
-        (["INPUT -p tcp --dport 9203"], "egress is NOT, ingress is enforced"),
+        (["OUTPUT -p tcp --dport 9203"], "egress is, ingress is NOT enforced"),
+        (["INPUT -p tcp --dport 9205"], "egress is NOT, ingress is enforced"),
     ],
     ids=["nothing", "egress", "ingress"],
 )

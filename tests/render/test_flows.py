@@ -1,12 +1,9 @@
-"""The policies come to what is wanted, for the pods that the charts render, and to nothing else.
-
-What is wanted stands here once more, role by role; the table says it flow by flow.
-"""
+"""The table of flows: no contradiction, a page that shows it, a chart that takes no bad value."""
 
 import copy
 import ipaddress
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,346 +11,319 @@ import pytest
 import yaml
 
 from tests import environments
-from xwiki_stack import policy, render, repo
+from xwiki_stack import cli, flows, generate, matrix, oracle, render
+from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
 
-Table = dict[str, Any]
-Reach = tuple[str, str, int]
-"""Whom, by which protocol, on which port."""
-
-TABLE = repo.ROOT / "charts" / "netpol" / "files" / "flows.yaml"
-ROLE = "xwiki-stack/role"
-
-DNS: set[Reach] = {("dns", "UDP", 53), ("dns", "TCP", 53)}
-S3: set[Reach] = {("s3", "TCP", 9000)}
-MYSQL: set[Reach] = {("mysql", "TCP", 3307)}
-XWIKI: set[Reach] = {("xwiki", "TCP", 8080)}
-
-LEAVES: dict[str, set[Reach]] = {
-    "site": DNS | S3 | MYSQL,
-    "xar": DNS | S3 | MYSQL | XWIKI,
-    "verify": DNS | S3,
-    "prune": DNS | S3,
-    "canary": DNS | XWIKI,
-    # Database and wiki of a drill are beside it: never those of the release.
-    "drill": DNS | S3,
-    "drill-xar": DNS | S3,
-    "restore": DNS | S3 | MYSQL,
-    "restore-xar": DNS | S3 | XWIKI,
-    "exporter": DNS | S3,
-}
-"""Where each role of charts/backups goes, with the ports of tests/data/everything.yaml."""
-
-ENTERS: dict[str, set[Reach]] = {
-    role: {("monitoring", "TCP", 9105)} if role == "exporter" else set() for role in LEAVES
-}
+Document = dict[str, Any]
 
 
-def table() -> Table:
-    found: Table = yaml.safe_load(TABLE.read_text())
+def document() -> Document:
+    found: Document = yaml.safe_load(flows.TABLE.read_text())
     return found
 
 
-def labels_of(item: Manifest) -> dict[str, str]:
-    found: dict[str, str] = policy.pod_of(item)["metadata"].get("labels", {})
+@pytest.fixture(scope="module")
+def objects() -> tuple[Manifest, ...]:
+    """All that our charts can render."""
+    values, own = matrix.fullest(flows.load())
+    return matrix.wiki([values], own, "wiki").objects
+
+
+def test_the_table_holds_no_contradiction(objects: tuple[Manifest, ...]) -> None:
+    table = flows.load()
+    assert len(table.flows) >= 35
+    assert len(table.peers) >= 30
+    assert flows.contradictions(table, flows.defaults(), objects) == []
+
+
+# Contradictions
+
+
+def row(told: Document, name: str) -> dict[str, Any]:
+    found: dict[str, Any]
+    (found,) = [flow for flow in told["flows"] if flow["name"] == name]
     return found
 
 
-def selects(selector: Manifest, labels: dict[str, str]) -> bool:
-    """Whether a label selector matches, by what Kubernetes' API says of the two parts."""
-    for wanted in selector.get("matchExpressions", []):
-        assert wanted["operator"] == "In"
-        if labels.get(wanted["key"]) not in wanted["values"]:
-            return False
-    return bool(selector.get("matchLabels", {}).items() <= labels.items())
+def change(name: str, /, **changed: Any) -> Callable[[Document], None]:
+    return lambda told: row(told, name).update(changed)
 
 
-def named(peer: Manifest, pods: list[Manifest]) -> str:
-    """The word for a peer of a policy; itself where none fits."""
-    if "namespaceSelector" in peer:
-        place = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
-        labels = peer.get("podSelector", {}).get("matchLabels", {})
-        known = {("dns", "kube-dns"): "dns", ("monitoring", None): "monitoring"}
-        return known.get((place, labels.get("k8s-app")), str(peer))
-    if "ipBlock" in peer:
-        block = peer["ipBlock"]["cidr"]
-        local = {"192.0.2.53/32": "dns", "2001:db8::53/128": "dns"}
-        store = {"192.0.2.0/28": "s3", "2001:db8:1::/64": "s3"}
-        return {**local, **store}.get(block, str(peer))
-    found = {
-        labels_of(item)["app.kubernetes.io/component"]
-        for item in pods
-        if selects(peer["podSelector"], labels_of(item))
-    }
-    return ",".join(sorted(found)) or str(peer)
+def again(name: str, /, **changed: Any) -> Callable[[Document], None]:
+    return lambda told: told["flows"].append({**copy.deepcopy(row(told, name)), **changed})
 
 
-def reached(objects: list[Manifest], direction: str) -> dict[str, set[Reach]]:
-    """Where each role of backups goes, or whence it is entered; "anyone" without a policy."""
-    pods = [item for item in objects if policy.pod_of(item)]
-    policies = [item["spec"] for item in objects if item["kind"] == "NetworkPolicy"]
-    found: dict[str, set[Reach]] = {}
-    for pod in pods:
-        labels = labels_of(pod)
-        if labels.get("app.kubernetes.io/component") != "backups":
-            continue
-        mine = [
-            spec
-            for spec in policies
-            if direction in spec["policyTypes"] and selects(spec["podSelector"], labels)
-        ]
-        found[labels[ROLE]] = {
-            (named(peer, pods), port["protocol"], port["port"])
-            for spec in mine
-            for rule in spec.get(direction.lower(), [])
-            for peer in rule["to" if direction == "Egress" else "from"]
-            for port in rule["ports"]
-        }
-        if not mine:
-            found[labels[ROLE]] = {("anyone", "any", 0)}
-    return found
+def peer(name: str, /, **changed: Any) -> Callable[[Document], None]:
+    return lambda told: told["peers"][name].update(changed)
 
 
-def unserved(objects: list[Manifest]) -> list[str]:
-    """Ends of flows that no rendered pod is, and ports that it does not serve."""
-    pods = [item for item in objects if policy.pod_of(item)]
-    broken: list[str] = []
+BACKUPS = {"peer": "backups", "roles": ["site", "sites"]}
 
-    def look(selector: Manifest, ports: list[Manifest], name: str) -> None:
-        chosen = [item for item in pods if selects(selector, labels_of(item))]
-        if not chosen:
-            broken.append(f"{name} selects no pod: {selector}")
-        served = {
-            port["containerPort"]
-            for item in chosen
-            for container in policy.containers_of(item)
-            for port in container.get("ports", [])
-        }
-        broken.extend(f"{name}: {p['port']}" for p in ports if p["port"] not in served)
-
-    for item in (item for item in objects if item["kind"] == "NetworkPolicy"):
-        name, spec = item["metadata"]["name"], item["spec"]
-        entering = [port for rule in spec.get("ingress", []) for port in rule["ports"]]
-        look(spec["podSelector"], entering, name)
-        for rule in spec.get("egress", []):
-            for peer in rule["to"]:
-                if "namespaceSelector" not in peer and "podSelector" in peer:
-                    look(peer["podSelector"], rule["ports"], name)
-        for wanted in spec["podSelector"].get("matchExpressions", []):
-            have = {labels_of(pod).get(wanted["key"]) for pod in pods}
-            broken += [f"{name}: no pod is {role}" for role in wanted["values"] if role not in have]
-    return broken
-
-
-def differences(objects: list[Manifest]) -> list[str]:
-    """What does not come to LEAVES and ENTERS."""
-    found = {**{f"out of {k}": v for k, v in reached(objects, "Egress").items()},
-             **{f"into {k}": v for k, v in reached(objects, "Ingress").items()}}  # fmt: skip
-    wanted = {**{f"out of {k}": v for k, v in LEAVES.items()},
-              **{f"into {k}": v for k, v in ENTERS.items()}}  # fmt: skip
-    return [
-        f"{pair}: {found.get(pair)} instead of {wanted.get(pair)}"
-        for pair in sorted(found.keys() | wanted.keys())
-        if found.get(pair) != wanted.get(pair)
-    ]
-
-
-def test_every_role_reaches_what_it_needs_and_nothing_else() -> None:
-    objects = list(environments.objects("everything"))
-    assert len(LEAVES) == 10
-    assert differences(objects) == []
-    assert unserved(objects) == []
-
-
-def test_who_is_not_told_of_is_denied_both_ways() -> None:
-    (deny,) = [
-        item["spec"]
-        for item in environments.objects("everything")
-        if item["kind"] == "NetworkPolicy" and item["metadata"]["name"].endswith("-deny")
-    ]
-    assert deny["policyTypes"] == ["Ingress", "Egress"]
-    assert not deny.keys() & {"ingress", "egress"}
-    own = {"app.kubernetes.io/instance": render.RELEASE, "app.kubernetes.io/component": "backups"}
-    assert selects(deny["podSelector"], own)
-    assert selects(deny["podSelector"], {**own, ROLE: "new"})
-    # Wiki and database are not guarded yet, and another release's pods are none of ours.
-    for other in ("xwiki", "mysql"):
-        assert not selects(deny["podSelector"], {**own, "app.kubernetes.io/component": other})
-    assert not selects(deny["podSelector"], {**own, "app.kubernetes.io/instance": "other"})
-
-
-# Each row, seen missing, narrower and wider.
-
-
-def without(name: str) -> Callable[[Table], None]:
-    def change(told: Table) -> None:
-        told["flows"] = [flow for flow in told["flows"] if flow["name"] != name]
-
-    return change
-
-
-def roles(name: str, *, add: str = "", drop: str = "") -> Callable[[Table], None]:
-    def change(told: Table) -> None:
-        (flow,) = [flow for flow in told["flows"] if flow["name"] == name]
-        end = flow["from"] if isinstance(flow["from"], dict) else flow["to"]
-        end["roles"] = [role for role in [*end["roles"], *filter(None, [add])] if role != drop]
-
-    return change
-
-
-def ports(name: str, **changed: Any) -> Callable[[Table], None]:
-    def change(told: Table) -> None:
-        (flow,) = [flow for flow in told["flows"] if flow["name"] == name]
-        flow["ports"][0] |= changed
-
-    return change
-
-
-def unguarded(told: Table) -> None:
-    told["guarded"] = ["other"]
-
-
-def any_pod_of_dns(told: Table) -> None:
-    del told["peers"]["dns"]["labels"]
-
-
-def everyone(told: Table) -> None:
-    (flow,) = [flow for flow in told["flows"] if flow["name"] == "backups-mysql"]
-    flow["from"]["roles"] = []
-
-
-def turned(told: Table) -> None:
-    (flow,) = [flow for flow in told["flows"] if flow["name"] == "monitoring-exporter"]
-    flow["from"], flow["to"] = flow["to"], flow["from"]
-
-
-NAMES = [flow["name"] for flow in table()["flows"]]
-
-MUTANTS: dict[str, Callable[[Table], None]] = {
-    **{f"no {name}": without(name) for name in NAMES},
-    **{f"another port of {name}": ports(name, port=1) for name in NAMES},
-    **{f"another protocol of {name}": ports(name, protocol="SCTP") for name in NAMES},
-    **{
-        f"{flow['name']} without {role}": roles(flow["name"], drop=role)
-        for flow in table()["flows"]
-        if isinstance(flow["from"], dict)
-        for role in flow["from"]["roles"][:2]
-    },
-    "a drill at the release's database": roles("backups-mysql", add="drill"),
-    "a drill at the release's wiki": roles("backups-xwiki", add="drill-xar"),
-    "a verify at the database": roles("backups-mysql", add="verify"),
-    "the canary at the store": roles("backups-s3", add="canary"),
-    "Prometheus at a job": roles("monitoring-exporter", add="site"),
-    "a role that no pod has": roles("backups-s3", add="sites"),
-    "every role at the database": everyone,
-    "nobody guarded": unguarded,
-    "any pod of the namespace of DNS": any_pod_of_dns,
-    "the exporter asks Prometheus": turned,
-}
+CONTRADICTIONS: dict[str, tuple[Callable[[Document], None], str]] = {
+    "labels that no declared pod has two of": (
+        peer("cert-manager-webhook", labels={"app.kubernetes.io/name": "cert-manager",
+             "app.kubernetes.io/component": "controller"}),
+        "peers.cert-manager-webhook: selects the pods of cert-manager",
+    ),
+    "a component that no chart renders": (
+        peer("mysql", component="database"),
+        "xwiki-mysql: mysql is no pod that charts/mysql renders",
+    ),
+    "a role that no pod has": (
+        change("backups-s3", **{"from": [BACKUPS]}),
+        "backups-s3: backups (sites) is no pod that charts/backups renders",
+    ),
+    "a port that no rendered pod serves": (
+        change("door-xwiki", ports=["8081/tcp"]),
+        "door-xwiki: xwiki does not serve 8081 (it serves 8080)",
+    ),
+    "a port that no declared pod serves": (
+        change("grafana-prometheus", ports=["9091/tcp"]),
+        "grafana-prometheus: prometheus does not serve 9091 (it serves 8080, 9090)",
+    ),
+    "a job that is called": (
+        change("door-xwiki", to=["bootstrap"]),
+        "door-xwiki: bootstrap does not serve 8080 (it serves none)",
+    ),
+    "a row twice": (again("vault"), "vault: two flows have this name"),
+    "a flow twice": (
+        again("vault", name="again"),
+        "again: external-secrets to vault on `vault.port`/tcp stands in vault too",
+    ),
+    "a flow twice, for one of several": (
+        again("backups-mysql", name="again", **{"from": [{"peer": "backups", "roles": ["site"]}]}),
+        "again: backups site to mysql on `mysql.port`/tcp stands in backups-mysql too",
+    ),
+    "a peer that nobody calls": (
+        lambda told: told["peers"].update(idle={**told["peers"]["s3"]}),
+        "peers.idle: no flow names it",
+    ),
+    "a switch that is none": (peer("loki", when="log"), "loki: when: log is no switch"),
+    "a row's switch that is none": (
+        change("xwiki-oidc", when="odic"), "xwiki-oidc: when: odic is no switch",
+    ),
+    "a room that is none": (peer("alloy", room="logs"), "peers.alloy.room: logs is no room"),
+    "a room without namespaces": (
+        lambda told: told["rooms"].update(logs={"policies": "deny", "why": "logs of everybody"}),
+        "rooms: logs is not both a room and a key of values.yaml's namespaces",
+    ),
+    "networks without a value": (
+        lambda told: told["peers"].update(store=told["peers"].pop("s3"))
+        or row(told, "backups-s3").update(to=["store"], ports=["443/tcp"]),
+        "peers.store: values.yaml has no store.cidrs",
+    ),
+    "a port of a value that has none": (
+        change("certificates", ports=["acme/tcp"]),
+        "certificates: values.yaml has no acme.port",
+    ),
+    "addresses of a value that has none": (
+        peer("dns", besides="local"), "peers.dns.besides: values.yaml has no dns.local",
+    ),
+    "everybody as a target": (
+        change("vault", to=["clients"]), "vault: to: clients is everyone; name networks",
+    ),
+    "a row without policies": (
+        change("metrics-dns", **{"from": ["nodes"]}),
+        "metrics-dns: neither end is in a room where policies are made",
+    ),
+    "a metadata address of IPv4": (
+        lambda told: told["anywhere"].update({"0.0.0.0/0": ["10.0.0.0/8"]}),
+        "anywhere: 169.254.169.254 is in it, which `never` forbids",
+    ),
+    "a metadata address of IPv6": (
+        lambda told: told["internet"]["::/0"].remove("fc00::/7"),
+        "internet: fd00:ec2::254 is in it, which `never` forbids",
+    ),
+    "a hole of the other family": (
+        lambda told: told["internet"]["::/0"].append("10.0.0.0/8"),
+        "internet: 10.0.0.0/8 is no part of ::/0",
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture
-def chart(tmp_path: Path) -> Path:
-    """A copy of charts/netpol."""
-    return Path(shutil.copytree(TABLE.parents[1], tmp_path / "netpol"))
+def write(tmp_path: Path) -> Callable[[Document], Path]:
+    """Writes a table; gives its file."""
+
+    def written(told: Document) -> Path:
+        path = tmp_path / "flows.yaml"
+        path.write_text(yaml.safe_dump(told, sort_keys=False))
+        return path
+
+    return written
 
 
-@pytest.mark.parametrize("mutant", MUTANTS)
-def test_another_table_is_noticed(chart: Path, mutant: str) -> None:
-    told = table()
-    before = copy.deepcopy(told)
-    MUTANTS[mutant](told)
-    assert told != before
+@pytest.mark.parametrize("mistake", CONTRADICTIONS)
+def test_a_contradiction_is_told_in_one_line(
+    mistake: str, write: Callable[[Document], Path], objects: tuple[Manifest, ...]
+) -> None:
+    wrong, line = CONTRADICTIONS[mistake]
+    told = document()
+    wrong(told)
+    found = flows.contradictions(flows.load(write(told)), flows.defaults(), objects)
+    assert [item for item in found if item.startswith(line)], found
+    assert not [item for item in found if "\n" in item]
+
+
+MISFITS: dict[str, tuple[Callable[[Document], None], str]] = {
+    "an end that is no peer": (change("vault", to=["vualt"]), "vualt is no peer"),
+    "a key that is none": (change("vault", whne="x"), "whne: unknown key"),
+    "a direction that is none": (change("probe-no-egress", alone="out"), "'out' is not"),
+    "a protocol that is none": (change("vault", ports=["1/sctp"]), "'1/sctp' does not fit"),
+    "a reason that is missing": (
+        lambda told: row(told, "vault").pop("reason") and None, "reason: is missing",
+    ),
+    "pods without labels": (
+        lambda told: told["peers"]["loki"].pop("labels") and None, "peers.loki",
+    ),
+    "networks without an end": (
+        lambda told: told["peers"]["s3"].pop("otherwise") and None, "otherwise: is missing",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISFITS)
+def test_a_table_of_another_form_is_refused_in_one_line(
+    mistake: str, write: Callable[[Document], Path]
+) -> None:
+    wrong, words = MISFITS[mistake]
+    told = document()
+    wrong(told)
+    with pytest.raises(IntentError) as caught:
+        flows.load(write(told))
+    assert "\n" not in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_generate_refuses_a_contradiction_and_writes_nothing(
+    write: Callable[[Document], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = document()
+    change("grafana-prometheus", ports=["9091/tcp"])(told)
+    change("backups-s3", **{"from": [BACKUPS]})(told)
+    path = write(told)
+    load = flows.load
+    monkeypatch.setattr(flows, "load", lambda: load(path))
+    monkeypatch.setattr(generate, "generate", pytest.fail)
+    for words in (["generate"], ["generate", "--check"]):
+        assert cli.main(words) == 2
+        said = capsys.readouterr().err
+        assert len(said.splitlines()) == 1
+        assert (
+            "charts/netpol/files/flows.yaml: grafana-prometheus: prometheus does not serve" in said
+        )
+    # What only the rendered pods tell comes once the rest is right.
+    change("grafana-prometheus", ports=["9090/tcp"])(told)
+    write(told)
+    assert cli.main(["generate"]) == 2
+    assert "backups (sites) is no pod that charts/backups renders" in capsys.readouterr().err
+
+
+def test_helm_refuses_a_row_that_names_nobody(tmp_path: Path) -> None:
+    chart = Path(shutil.copytree(flows.CHART, tmp_path / "netpol"))
+    told = document()
+    row(told, "dns")["to"] = ["dsn"]
     (chart / "files" / "flows.yaml").write_text(yaml.safe_dump(told))
-    everything = yaml.safe_load(environments.EVERYTHING.read_text())["netpol"]
-    others = [i for i in environments.objects("everything") if i["kind"] != "NetworkPolicy"]
-    objects = [*others, *render.helm_template(chart, [everything])]
-    assert differences(objects) + unserved(objects) != []
-
-
-def test_a_row_that_names_nobody_is_refused(chart: Path) -> None:
-    told = table()
-    told["flows"][0]["to"] = "dsn"
-    (chart / "files" / "flows.yaml").write_text(yaml.safe_dump(told))
-    with pytest.raises(Exception, match=r"flows\.yaml: dsn is no peer"):
+    with pytest.raises(IntentError, match=r"flows\.yaml: dsn is no peer"):
         render.helm_template(chart)
 
 
-def test_every_row_has_a_name_of_its_own_and_says_why() -> None:
-    assert len(set(NAMES)) == len(NAMES) >= 5
-    assert [flow["name"] for flow in table()["flows"] if len(flow["reason"]) < 10] == []
+# The page
 
 
-def rows() -> list[str]:
-    """The table as charts/netpol/README.md shows it."""
-
-    def end(who: Any) -> str:
-        return who if isinstance(who, str) else f"{who['component']}: {', '.join(who['roles'])}"
-
-    def port(told: Table) -> str:
-        number = told["port"]
-        word = str(number) if isinstance(number, int) else f"`{number}.port`"
-        return f"{word}/{told['protocol'].lower()}"
-
-    return [
-        f"| `{flow['name']}` | {end(flow['from'])} | {end(flow['to'])} |"
-        f" {', '.join(map(port, flow['ports']))} | {flow['reason']} |"
-        for flow in table()["flows"]
-    ]
-
-
-def test_the_page_of_the_chart_shows_the_table() -> None:
-    page = (TABLE.parents[1] / "README.md").read_text().splitlines()
-    assert [line for line in page if line.startswith("| `")] == rows()
+def test_the_page_shows_every_row_and_every_peer() -> None:
+    table, page = flows.load(), flows.page(flows.load())
+    for flow in table.flows:
+        alone = f" ({flow.alone} alone)" if flow.alone else ""
+        assert f"| `{flow.name}`{alone} |" in page
+        assert flow.reason in page
+    for name in table.peers:
+        assert f"| {name} |" in page or name == "clients"
+    for room in table.rooms:
+        assert f"| {room} |" in page
+    drawn = page.partition("```mermaid")[2].partition("```")[0]
+    assert 'xwiki -->|"3306"| mysql' in drawn
+    assert len(drawn.splitlines()) > 60
+    # A box and a pod of one name would be one to Mermaid.
+    boxes = {line.split()[1].partition("[")[0] for line in drawn.splitlines() if "subgraph" in line}
+    assert len(boxes) >= 6
+    assert not boxes & set(table.peers)
 
 
-# The internet, by the rendered objects alone: no packet goes there.
+# Networks, by the rendered objects alone: no packet goes there.
 
 
-def blocks() -> list[Manifest]:
-    """Where a store without networks is looked for."""
+def blocks(name: str) -> dict[str, list[str]]:
+    """Where a server without networks is looked for."""
+    room = {"apiserver-egress-cert-manager": "certManager"}.get(name, "apps")
+    values = {"room": room, "switches": {"backups": True}}
     (spec,) = [
         item["spec"]
-        for item in environments.chart("netpol")
-        if item["metadata"]["name"].endswith("-s3-egress")
+        for item in environments.chart("netpol", values)
+        if item["metadata"]["name"].endswith(f"-{name}")
     ]
-    return [peer["ipBlock"] for peer in spec["egress"][0]["to"]]
+    peers = [peer["ipBlock"] for peer in spec["egress"][0]["to"]]
+    return {block["cidr"]: block["except"] for block in peers}
 
 
-def passes(found: list[Manifest], address: str) -> bool:
-    place = ipaddress.ip_address(address)
-    return any(
-        place in ipaddress.ip_network(block["cidr"])
-        and not any(place in ipaddress.ip_network(hole) for hole in block["except"])
-        for block in found
-    )
-
+METADATA = ["169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fe80::a9fe:a9fe"]
 
 INSIDE = [
-    "0.0.0.1", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.169.254", "169.254.170.2",
-    "172.16.0.1", "172.31.255.254", "192.0.0.170", "192.168.1.1", "198.18.0.1", "224.0.0.1",
-    "255.255.255.255",
-    "::1", "64:ff9b:1::1", "fc00::1", "fd00::10", "fd00:ec2::254", "fe80::1", "febf::1", "ff02::1",
+    "0.0.0.1", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.0.1", "172.16.0.1",
+    "172.31.255.254", "192.0.0.170", "192.168.1.1", "198.18.0.1", "224.0.0.1", "255.255.255.255",
+    "::1", "64:ff9b:1::1", "fc00::1", "fd00::10", "fe80::1", "febf::1", "ff02::1", *METADATA,
 ]  # fmt: skip
+
+OUTSIDE = ["1.1.1.1", "11.0.0.1", "172.32.0.1", "169.253.0.1", "192.0.2.1", "2001:db8::1"]
 
 
 def test_the_internet_has_no_address_of_the_inside() -> None:
-    assert [address for address in INSIDE if passes(blocks(), address)] == []
-    outside = ["1.1.1.1", "11.0.0.1", "172.32.0.1", "169.253.0.1", "192.0.2.1", "2001:db8::1"]
-    assert [address for address in outside if not passes(blocks(), address)] == []
-    for block in blocks():
-        # The API server takes a hole only of the same family, and smaller than the whole.
-        whole = ipaddress.ip_network(block["cidr"])
-        for hole in map(ipaddress.ip_network, block["except"]):
-            assert hole.version == whole.version and hole.prefixlen > whole.prefixlen
+    found = blocks("backups-s3-egress")
+    assert [address for address in INSIDE if oracle.within(address, found)] == []
+    assert [address for address in OUTSIDE if not oracle.within(address, found)] == []
 
 
-@pytest.mark.parametrize("hole", [hole for holes in table()["inside"].values() for hole in holes])
-def test_a_hole_that_is_missing_is_noticed(hole: str) -> None:
-    found = copy.deepcopy(blocks())
-    for block in found:
-        block["except"] = [other for other in block["except"] if other != hole]
-    assert [address for address in INSIDE if passes(found, address)] != []
+def test_the_api_server_is_looked_for_inside_too_but_at_no_metadata_address() -> None:
+    found = blocks("apiserver-egress-cert-manager")
+    reached = ["10.1.2.3", "192.168.1.1", "fd00::10", *OUTSIDE]
+    assert [address for address in reached if not oracle.within(address, found)] == []
+    never = [*METADATA, "169.254.0.1", "fe80::1"]
+    assert [address for address in never if oracle.within(address, found)] == []
+
+
+def holes() -> Iterator[tuple[str, str]]:
+    told = document()
+    for word, name in (
+        ("internet", "backups-s3-egress"),
+        ("anywhere", "apiserver-egress-cert-manager"),
+    ):
+        for found in told[word].values():
+            yield from ((name, hole) for hole in found)
+
+
+@pytest.mark.parametrize(("name", "hole"), list(holes()))
+def test_a_hole_that_is_missing_is_noticed(name: str, hole: str) -> None:
+    found = {whole: [h for h in kept if h != hole] for whole, kept in blocks(name).items()}
+    for whole in found:
+        one, other = ipaddress.ip_network(whole), ipaddress.ip_network(hole)
+        assert one.version != other.version or other.prefixlen > one.prefixlen
+    assert [address for address in INSIDE if oracle.within(address, found)] != []
+
+
+def test_no_generated_value_names_a_metadata_address() -> None:
+    looked = 0
+    for name in environments.names():
+        for item in environments.objects(name):
+            if item["kind"] == "NetworkPolicy":
+                for rule in item["spec"].get("egress", []):
+                    for block in (p["ipBlock"] for p in rule.get("to", []) if "ipBlock" in p):
+                        holes = {block["cidr"]: block.get("except", [])}
+                        looked += 1
+                        assert not [a for a in METADATA if oracle.within(a, holes)], item
+    assert looked > 10
 
 
 @pytest.mark.parametrize(
@@ -374,14 +344,24 @@ def test_a_network_that_holds_a_metadata_address_is_refused(
     for cidr in right:
         assert environments.chart("netpol", {"s3": {"cidrs": [cidr]}})
     for cidr in wrong:
-        with pytest.raises(Exception, match="specifications of the schema"):
+        with pytest.raises(IntentError, match="specifications of the schema"):
             environments.chart("netpol", {"s3": {"cidrs": [cidr]}})
 
 
-def test_generated_policies_follow_the_intent() -> None:
-    for name in ("staging", "local"):
-        assert not [i for i in environments.objects(name) if i["kind"] == "NetworkPolicy"]
-    objects = environments.objects("prod-decided")
-    found = [item for item in objects if item["kind"] == "NetworkPolicy"]
-    # And those of the probe's two ends.
-    assert len(found) == 1 + len(NAMES) + 2
+@pytest.mark.parametrize("address", METADATA)
+def test_a_metadata_address_answers_no_names(address: str) -> None:
+    width = 32 if "." in address else 128
+    assert environments.chart("netpol", {"dns": {"nodeLocal": ["169.254.20.10/32"]}})
+    with pytest.raises(IntentError, match="specifications of the schema"):
+        environments.chart("netpol", {"dns": {"nodeLocal": [f"{address}/{width}"]}})
+
+
+def test_no_policy_is_made_in_a_room_of_others() -> None:
+    with pytest.raises(IntentError, match="specifications of the schema"):
+        environments.chart("netpol", {"room": "dns"})
+    assert [
+        item["metadata"]["name"]
+        for item in environments.chart(
+            "netpol", {"room": "longhorn", "switches": {"longhorn": True, "metrics": True}}
+        )
+    ] == [f"{render.RELEASE}-netpol-metrics-longhorn-ingress"]

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from tests import clusters, crds, environments
-from xwiki_stack import generate, gitops, intent, render, repo, sizing
+from xwiki_stack import flows, generate, gitops, intent, render, repo, sizing
+from xwiki_stack.errors import IntentError
 from xwiki_stack.render import Manifest
 
 FLUX = repo.ROOT / "flux"
@@ -464,6 +465,98 @@ def test_no_text_of_the_tree_is_taken_for_a_variable() -> None:
     """Nothing here substitutes; whoever turns it on must not eat a dashboard."""
     for part, item in clusters.objects("vault"):
         assert "${" not in json.dumps(item), f"{part}: {item['metadata']['name']}"
+
+
+# Policies
+
+NETPOL = "values/generated/main/netpol.yaml"
+
+
+def guards(name: str) -> dict[str, Manifest]:
+    """The releases of charts/netpol by the namespace that each is for."""
+    return {
+        item["spec"]["targetNamespace"]: item["spec"]
+        for part, item in clusters.objects(name)
+        if part == "policies" and item["kind"] == "HelmRelease"
+    }
+
+
+def netpol(name: str) -> dict[str, Any]:
+    """The values that the releases of charts/netpol share."""
+    found: dict[str, Any] = yaml.safe_load(clusters.files(name)[NETPOL])
+    return found
+
+
+@pytest.mark.parametrize("name", clusters.NAMES)
+def test_every_namespace_of_the_platform_is_guarded_as_the_room_that_it_is(name: str) -> None:
+    homes = {item["metadata"]["name"] for _p, item in of_kind(name, "Namespace")}
+    # Its pods have the node's network, which no policy holds.
+    homes = {home for home in homes if not home.startswith("open4goods-")} - {"node-exporter"}
+    found = guards(name)
+    assert set(found) == homes
+    assert len(found) >= (0 if name == "bare" else 3)
+    rooms = flows.defaults()["namespaces"]
+    for namespace, spec in found.items():
+        assert namespace in rooms[spec["values"]["room"]]
+        chart, *values = spec["chart"]["spec"]["valuesFiles"]
+        assert (repo.ROOT / chart).is_file()
+        assert values == [NETPOL]
+        assert (repo.ROOT / spec["chart"]["spec"]["chart"]).resolve() == flows.CHART
+    assert (NETPOL in clusters.files(name)) == bool(found)
+
+
+def of_kind(name: str, kind: str) -> list[tuple[str, Manifest]]:
+    return [(part, item) for part, item in clusters.objects(name) if item["kind"] == kind]
+
+
+@pytest.mark.parametrize("name", [name for name in clusters.NAMES if name != "bare"])
+def test_a_room_is_shut_as_far_as_nobody_else_shuts_it(name: str) -> None:
+    for namespace, spec in guards(name).items():
+        values = [netpol(name), spec["values"]]
+        made = render.helm_template(flows.CHART, values, spec["releaseName"], namespace)
+        denials = [item for item in made if item["metadata"]["name"].endswith("-deny")]
+        assert bool(denials) == (namespace != "longhorn-system"), namespace
+        assert len(made) > len(denials)
+
+
+WATCHED = {"backups", "metrics", "probe"}
+"""Where a wiki has backups, and somebody to tell."""
+
+
+@pytest.mark.parametrize(
+    ("name", "on"),
+    [
+        ("main", {"metrics", "nginx", "longhorn"}),
+        ("decided", {*WATCHED, "nginx", "longhorn"}),
+        ("ovh", {*WATCHED, "nginx", "longhorn", "dnsChallenge", "ovhChallenge"}),
+        ("cloudflare", {*WATCHED, "nginx", "longhorn", "dnsChallenge"}),
+        ("inside", {*WATCHED, "logs", "longhorn"}),
+    ],
+)
+def test_what_is_asked_for_is_there_for_policies_too(name: str, on: set[str]) -> None:
+    assert {switch for switch, there in netpol(name)["switches"].items() if there} == on
+    carried = [env.namespace for env in clusters.of(name)[1] if not env.undecided]
+    assert netpol(name)["namespaces"]["apps"] == carried
+
+
+def test_the_vault_is_let_through_on_the_port_of_its_address() -> None:
+    assert netpol("vault")["vault"] == {"port": 443}
+    found, carried = clusters.of("vault")
+    for server, port in (("https://v.example.org:8200", 8200), ("https://v.example.org", 443)):
+        own = dataclasses.replace(found, secrets={**clusters.VAULT, "server": server})
+        assert yaml.safe_load(gitops.policy_values(own, carried))["vault"]["port"] == port
+    wrong = dataclasses.replace(found, secrets={**clusters.VAULT, "server": "https://v:99999"})
+    with pytest.raises(IntentError, match=r"main.yaml: secrets.server.* port from 0 to 65535"):
+        gitops.policy_values(wrong, carried)
+    assert "vault" not in netpol("decided")
+
+
+def test_policies_that_only_add_come_after_those_that_they_add_to() -> None:
+    """Alone they would shut what Longhorn's own chart lets through."""
+    seen = [name for name in clusters.NAMES if "longhorn-system" in guards(name)]
+    assert len(seen) > 3
+    for name in seen:
+        assert "longhorn" in clusters.before(name)["policies"]
 
 
 # Prod

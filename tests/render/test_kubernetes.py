@@ -7,6 +7,7 @@ import kubernetes_validate
 import pytest
 
 from tests import environments
+from xwiki_stack import flows, matrix
 from xwiki_stack.render import Manifest
 
 VERSION = "1.36"
@@ -35,6 +36,14 @@ def test_every_object_fits_the_schema_of_its_kind(environment: str) -> None:
     ]
     assert len(found) >= 10, "the sweep looked at too little"
     assert {f"{item['kind']}: {said}" for item in found if (said := mistakes(item))} == set()
+
+
+@pytest.mark.parametrize("room", matrix.rooms(flows.load()))
+def test_policies_of_every_room_fit_the_schema_of_their_kind(room: str) -> None:
+    _, own = matrix.fullest(flows.load())
+    found = matrix.platform(own, room).objects
+    assert found
+    assert [said for item in found if (said := mistakes(item))] == []
 
 
 @pytest.mark.parametrize(

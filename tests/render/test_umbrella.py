@@ -31,8 +31,17 @@ PUBLISHED = {"enabled": True, "host": "wiki.example.org"}
 
 
 def flows(backups: dict[str, Any] | None = None, **netpol: Any) -> dict[str, Any]:
-    """Values with backups and the policies of their pods on."""
-    return {"backups": {**BACKUPS, **(backups or {})}, "netpol": {"enabled": True, **netpol}}
+    """Values with backups and policies on."""
+    policies = {"enabled": True, "switches": {"backups": True}, **netpol}
+    return {"backups": {**BACKUPS, **(backups or {})}, "netpol": policies}
+
+
+S3 = {"bucket": "attachments", "existingSecret": "s3"}
+
+
+def guarded(wiki: dict[str, Any] | None = None, **netpol: Any) -> dict[str, Any]:
+    """Values with policies on, and no backups."""
+    return {"xwiki": wiki or {}, "netpol": {"enabled": True, **netpol}}
 
 
 def umbrella(*values: dict[str, Any]) -> list[render.Manifest]:
@@ -214,7 +223,59 @@ CONTRADICTIONS: list[tuple[dict[str, Any], list[str]]] = [
         {**EXTERNAL, "backups": {**BACKUPS, "drill": {"enabled": True}}},
         ["backups.drill.enabled is true but mysql.enabled is false"],
     ),
-    ({"netpol": {"enabled": True}}, ["netpol.enabled is true but backups.enabled is false"]),
+    (
+        guarded(switches={"backups": True}),
+        ["netpol.switches.backups is true but backups.enabled is false"],
+    ),
+    (
+        flows(switches={"backups": False}),
+        ["netpol.switches.backups is false but backups.enabled is true"],
+    ),
+    (
+        flows({"metrics": {"enabled": True}}),
+        ["backups.metrics.enabled is true", "netpol.switches.metrics is false"],
+    ),
+    (
+        flows(switches={"backups": True, "probe": True}, probe={"rules": {"enabled": True}}),
+        ["netpol.probe.rules.enabled is true", "netpol.switches.metrics is false"],
+    ),
+    (
+        guarded(probe={"serviceMonitor": {"enabled": True}}, switches={"metrics": True}),
+        ["netpol.probe.serviceMonitor.enabled is true but netpol.switches.probe is false"],
+    ),
+    (
+        guarded({"flavor": "online"}),
+        ["netpol.switches.extensions is false but xwiki.flavor online is true"],
+    ),
+    (
+        guarded(switches={"extensions": True}),
+        ["netpol.switches.extensions is true but xwiki.flavor online is false"],
+    ),
+    (
+        guarded({"ingress": PUBLISHED}),
+        ["xwiki.ingress.enabled is true", "netpol.switches.nginx and .traefik are false"],
+    ),
+    (
+        guarded({"attachments": {"store": "s3", "s3": S3}}),
+        ["netpol.switches.attachments is false but xwiki.attachments.store s3 is true"],
+    ),
+    (
+        guarded(
+            {"attachments": {"store": "s3", "s3": {**S3, "endpoint": "http://10.1.2.3"}}},
+            switches={"attachments": True},
+        ),
+        ["xwiki.attachments.s3.endpoint", "netpol.attachments.port", "attachments.cidrs is empty"],
+    ),
+    (guarded(room="nginx"), ['netpol.room is "nginx"', '"apps"']),
+    (guarded(mysql={"port": 3307}), ["netpol.mysql.port is 3307", "mysql.service.port is 3306"]),
+    (
+        {**EXTERNAL, "netpol": {"enabled": True, "mysql": {"port": 3307}}},
+        ["netpol.mysql.port is 3307 but xwiki.database.port is 3306", "mysql.cidrs is empty"],
+    ),
+    (
+        guarded(xwiki={"cidrs": ["192.0.2.1/32"]}),
+        ["netpol.xwiki.cidrs is 192.0.2.1/32 but xwiki.enabled is true"],
+    ),
     (
         flows(s3={"port": 9000}),
         ["backups.store.endpoint", "on port 443", "netpol.s3.port is 9000"],
@@ -443,13 +504,29 @@ def test_a_store_in_reach_is_accepted(endpoint: str, s3: dict[str, Any]) -> None
     assert umbrella(flows({"store": {"bucket": "sets", "endpoint": endpoint}}, s3=s3))
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        guarded(),
+        guarded({"flavor": "online"}, switches={"extensions": True}),
+        guarded({"ingress": PUBLISHED}, switches={"nginx": True}),
+        guarded({"attachments": {"store": "s3", "s3": S3}}, switches={"attachments": True}),
+        {**EXTERNAL, "netpol": {"enabled": True, "mysql": {"cidrs": ["192.0.2.1/32"]}}},
+        {**EXTERNAL, "xwiki": {"enabled": False}, "netpol": {"enabled": True}},
+    ],
+    ids=str,
+)
+def test_policies_that_let_through_what_is_there_are_accepted(values: dict[str, Any]) -> None:
+    assert "netpol" in components(values)
+
+
 @pytest.mark.parametrize("environment", ["local", "staging"])
 def test_the_generated_values_are_what_the_charts_accept(environment: str) -> None:
     assert len(render.helm_template(values=[generate.path_of(environment)])) >= 10
 
 
 def test_what_the_command_prints_are_the_objects_of_the_environment() -> None:
-    printed = render.documents(render.environment_text("staging"))
+    printed = render.documents(generate.rendered("staging"))
     names = [(item["kind"], item["metadata"]["name"]) for item in printed]
     wanted = environments.objects("staging")
     assert names == [(item["kind"], item["metadata"]["name"]) for item in wanted]
@@ -458,7 +535,6 @@ def test_what_the_command_prints_are_the_objects_of_the_environment() -> None:
 def test_a_preview_prints_what_is_not_decided_yet() -> None:
     names = {
         item["metadata"]["name"]
-        for item in yaml.safe_load_all(render.environment_text("prod", preview=True))
-        if item
+        for item in render.documents(generate.rendered("prod", preview=True))
     }
     assert "xwiki-stack-mysql" in names

@@ -179,7 +179,8 @@ FIXED = {
     # As for the wiki, and its address; what is switched off renders less.
     "backups": {"database.host", "web.url", "canary.enabled", "drill.xar.enabled"},
     # Database and wiki are the release's own, which is what renders most; the port is the pod's.
-    "netpol": {"mysql.cidrs", "xwiki.cidrs", "xwiki.port"},
+    # A wiki is in its own room, and a flavor of an archive asks no repository.
+    "netpol": {"mysql.cidrs", "xwiki.cidrs", "xwiki.port", "room", "switches.extensions"},
 }
 """Where everything.yaml keeps to a default, since another value would render less."""
 

@@ -210,4 +210,6 @@ def test_the_tree_of_this_repository_is_read_as_far_as_it_is_installed() -> None
     found = {item["metadata"]["name"] for item in tree.files() if item["kind"] == "HelmRelease"}
     cluster_facts = intent.load_cluster("main")
     assert len(gitops.releases(cluster_facts)) >= 4
-    assert found == {*gitops.releases(cluster_facts), "xwiki-stack-staging", "any"}
+    rooms = {f"netpol-{namespace}" for namespace in gitops.rooms(cluster_facts)}
+    assert len(rooms) >= 4
+    assert found == {*gitops.releases(cluster_facts), *rooms, "xwiki-stack-staging", "any"}

@@ -2,6 +2,8 @@
 
 import ast
 import re
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -97,3 +99,45 @@ def test_no_room_has_a_name_that_says_nothing() -> None:
     tracked = [p for p in repo.ROOT.rglob("*") if ".venv" not in p.parts and ".git" not in p.parts]
     assert len(tracked) > 50
     assert not [p for p in tracked if p.stem in banned]
+
+
+def needs(source: str) -> set[str]:
+    """The rooms that a module asks for when it is loaded."""
+    found: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ImportFrom) and node.module == "xwiki_stack":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("xwiki_stack."):
+            found.add(str(node.module).split(".")[1])
+    return found
+
+
+def rooms() -> dict[str, set[str]]:
+    """Each room, a module or a folder of them, with those that it needs beside itself.
+
+    The cli of a folder is a part of the command, which loads it and which no room needs.
+    """
+    found: dict[str, set[str]] = {}
+    for path in modules():
+        own = path.stem if path.stem == "cli" else path.relative_to(PACKAGE).parts[0]
+        own = own.removesuffix(".py")
+        found.setdefault(own, set()).update(needs(path.read_text()) - {own})
+    return found
+
+
+def circle(found: Mapping[str, set[str]]) -> list[str]:
+    """Rooms that need each other, in a ring; none when there is an order."""
+    try:
+        TopologicalSorter(found).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_rooms_do_not_need_each_other_in_a_circle() -> None:
+    """Which one is loaded first must not matter: the command and the tests begin elsewhere."""
+    found = rooms()
+    assert len(found) > 30
+    assert sum(map(len, found.values())) > 100
+    assert circle(found) == []
+    assert circle({**found, "render": found["render"] | needs("from xwiki_stack import generate")})

@@ -43,10 +43,10 @@ def _stub(monkeypatch: pytest.MonkeyPatch, **figures: str) -> None:
 def test_what_is_kept_keeps_its_own_commit_machine_and_day(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _stub(monkeypatch, generate="1 ms", template="2 ms", up="3 s", demo="4 s")
+    _stub(monkeypatch, generate="1 ms", template="2 ms", up="3 s", demo="4 s", packets="5 s")
     monkeypatch.setattr(figures, "commit", lambda *_own: "old")
     before = _measure()
-    assert list(before) == ["generate", "template", "up", "demo"]
+    assert list(before) == ["generate", "template", "up", "demo", "packets"]
     before["up"] |= {"date": "2020-01-01", "machine": "an old one"}
     before["gone"] = before["template"]
     results.write_text(json.dumps(before))

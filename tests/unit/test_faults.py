@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from xwiki_stack import faults, repo
-from xwiki_stack.faults import Case, Fault, Finding, Results
+from xwiki_stack import faults, proofs, repo
+from xwiki_stack.faults import Fault, Finding, Results
+from xwiki_stack.proofs import Case
 
 
 def marked(source: str) -> dict[str, set[int]]:
@@ -25,7 +26,7 @@ def marked(source: str) -> dict[str, set[int]]:
     return found
 
 
-def proofs() -> dict[str, set[int]]:
+def marks() -> dict[str, set[int]]:
     """All marked tests of the suite by their id."""
     return {
         f"{path.relative_to(repo.ROOT).as_posix()}::{name}": numbers
@@ -42,7 +43,7 @@ def test_there_are_28_faults_in_order() -> None:
 
 
 def test_each_fault_is_proven_by_tests_that_exist() -> None:
-    proven = proofs()
+    proven = marks()
     assert len(proven) > 40
     numbers = set().union(*proven.values())
     assert numbers == {fault.id for fault in faults.table()}
@@ -60,7 +61,7 @@ def test_the_page_is_what_the_results_say() -> None:
     assert results, "`xwiki-stack faults` writes them"
     assert faults.PAGE.read_text() == faults.page(faults.table(), results)
     assert [item.id for item in results.faults] == list(range(1, 29))
-    proven = proofs()
+    proven = marks()
     for item in results.faults:
         assert item.tests, item.id
         assert [test for test in item.tests if item.id not in proven.get(test, ())] == []
@@ -86,7 +87,7 @@ def test_a_fault_held_if_every_case_of_it_passed(end: str, held: bool, tmp_path:
     report = tmp_path / "report.xml"
     report.write_text(REPORT.format(end=end))
     test = "tests/backups/test_a.py::test_x"
-    assert faults.findings(FAULTS, list(faults.cases(report))) == [
+    assert faults.findings(FAULTS, list(proofs.cases(report))) == [
         Finding(1, "one", held, ["5 cuts"], [test]),
         Finding(2, "two", True, ["5 cuts"], [test]),
         Finding(3, "three", False),
@@ -94,7 +95,9 @@ def test_a_fault_held_if_every_case_of_it_passed(end: str, held: bool, tmp_path:
 
 
 def test_the_page_tells_what_did_not_hold_and_what_is_open() -> None:
-    found = faults.findings(FAULTS, [Case("tests/backups/test_a.py::test_x", True, (1,))])
+    found = faults.findings(
+        FAULTS, [Case("tests/backups/test_a.py::test_x", True, {"fault": ("1",)})]
+    )
     text = faults.page(FAULTS, Results("abc", "a machine", "2026-01-02", found))
     assert "**1 of 3 held**, commit abc, 2026-01-02, on a machine." in text
     assert "| 1 | one | Ends well. | yes |  | `backups/test_a.py::test_x` |" in text

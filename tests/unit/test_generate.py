@@ -38,6 +38,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(generate, "ROOT", tmp_path)
     monkeypatch.setattr(generate, "GENERATED", tmp_path / "values" / "generated")
     monkeypatch.setattr(generate, "REFERENCE", tmp_path / "intent.md")
+    monkeypatch.setattr(generate, "NETWORK", tmp_path / "network.md")
     return tmp_path / "values" / "generated"
 
 
@@ -174,6 +175,27 @@ def test_policies_let_backups_out_to_the_store_of_the_intent(endpoint: str, port
     assert flows(cidrs=["192.0.2.0/28"])["s3"]["cidrs"] == ["192.0.2.0/28"]
     with pytest.raises(IntentError, match="has no port from 0 to 65535"):
         flows(endpoint="https://s3.example.org:99999")
+
+
+def test_policies_let_the_wiki_out_to_what_the_intent_names_and_nowhere_else() -> None:
+    environment, cluster = decided_prod()
+
+    def flows(**changed: Any) -> Any:
+        other = dataclasses.replace(environment, **changed)
+        return yaml.safe_load(generate.text_of(other, cluster))["netpol"]
+
+    def named(switches: dict[str, bool]) -> set[str]:
+        return {name for name, on in switches.items() if on}
+
+    always = {"backups", "metrics", "probe", "nginx"}
+    assert named(flows()["switches"]) == {*always, "extensions"}
+    assert named(flows(flavor="none")["switches"]) == always
+    server = {"port": 636, "cidrs": ["10.1.2.0/24"]}
+    said = flows(flavor="none", outside={"ldap": server, "smtp": {"port": 25}})
+    assert named(said["switches"]) == {*always, "ldap", "smtp"}
+    assert said["ldap"] == server
+    assert said["smtp"] == {"port": 25, "cidrs": []}
+    assert "oidc" not in said
 
 
 def test_the_reference_is_made_of_every_key() -> None:

@@ -476,3 +476,29 @@ def test_quantities_are_read_as_kubernetes_writes_them(quantity: str, size: int)
 def test_what_is_no_quantity_is_refused(quantity: str) -> None:
     with pytest.raises(IntentError):
         intent.bytes_of(quantity)
+
+
+@pytest.mark.parametrize(
+    ("outside", "words"),
+    [
+        ("{smpt: {port: 25}}", ["outside.smpt", "did you mean 'smtp'"]),
+        ("{smtp: {}}", ["outside.smtp.port: is missing"]),
+        ("{smtp: {port: 0}}", ["outside.smtp.port", "0"]),
+        ("{ldap: {port: 636, cidrs: []}}", ["outside.ldap.cidrs"]),
+        ("{ldap: {port: 636, cidrs: [10.1.2.3]}}", ["outside.ldap.cidrs.0", "10.1.2.3"]),
+        ("{oidc: {port: 443, cidrs: [169.254.0.0/16]}}", ["outside.oidc.cidrs.0", "metadata"]),
+        ("{oidc: {port: 443, cidrs: ['fd00:ec2::/32']}}", ["outside.oidc.cidrs.0", "metadata"]),
+    ],
+)
+def test_a_server_outside_that_cannot_be_meant_is_refused(
+    values: Path, outside: str, words: list[str]
+) -> None:
+    said = refused(values, f"{GOOD}outside: {outside}\n")
+    for word in words:
+        assert word in said
+
+
+def test_servers_outside_are_none_unless_they_are_named(values: Path) -> None:
+    assert loaded(values, GOOD).outside == {}
+    named = loaded(values, f"{GOOD}outside: {{ldap: {{port: 636, cidrs: [10.1.2.0/24]}}}}\n")
+    assert named.outside == {"ldap": {"port": 636, "cidrs": ["10.1.2.0/24"]}}

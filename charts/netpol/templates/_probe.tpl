@@ -1,9 +1,14 @@
 {{/* Two pods that try whether policies are enforced (scripts/xwiki_stack/enforcement.py): the probe connects, the target
-answers. The ports stand there as well; tests/render/test_enforcement.py compares them. */}}
+answers. What each may is in the table, as of all pods. The ports stand there as well; tests/render/test_enforcement.py compares
+them. They run in the namespace of a wiki, whichever of the cluster's releases have the switch on. */}}
+{{- define "netpol.probed" -}}
+{{- if and .Values.switches.probe (eq .Values.room "apps") }}true{{ end }}
+{{- end }}
+
 {{- define "netpol.probePorts" -}}
 control: 9201
-egress: 9202
-ingress: 9203
+egress: 9203
+ingress: 9205
 metrics: 9106
 {{- end }}
 
