@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from xwiki_stack import repo
+from xwiki_stack import loader, repo
 from xwiki_stack.render import Manifest
 
 FOLDER = repo.beside() / "upstream"
@@ -17,23 +17,12 @@ here = pytest.mark.skipif(
 )
 
 
-class _Loader(yaml.SafeLoader):
-    """The operator's CRDs have a bare `=` among the values of an enum."""
-
-
-def _word(_loader: _Loader, node: yaml.ScalarNode) -> str:
-    return str(node.value)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:value", _word)
-
-
 @cache
 def schemas() -> dict[tuple[str, str], dict[str, Any]]:
     """Schema by apiVersion and kind, unknown fields refused."""
     found = {}
     for path in sorted(FOLDER.glob("*/crds/*.yaml")):
-        for crd in yaml.load_all(path.read_text(), Loader=_Loader):
+        for crd in yaml.load_all(path.read_text(), loader.LoneSign):
             if not crd or crd["kind"] != "CustomResourceDefinition":
                 continue
             spec = crd["spec"]
