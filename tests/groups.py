@@ -17,6 +17,7 @@ GROUPS = {
     "tests/e2e/test_drill.py": "tried",
     "tests/e2e/test_xar.py": "exported",
     "tests/e2e/": "shared wiki",
+    "tests/render/test_flux.py": "trees for Flux",
     "tests/render/test_secrets.py": "sealed Secrets",
 }
 """Beginning of a test's id to its group; the first that fits counts. Others go one by one."""
