@@ -1,6 +1,7 @@
 """Schemas of the kinds that others define, from CRDs that lie beside the checkout."""
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -17,14 +18,18 @@ here = pytest.mark.skipif(
 )
 
 
+def read(path: Path) -> list[Manifest]:
+    """The definitions of a file."""
+    found = yaml.load_all(path.read_text(), loader.LoneSign)
+    return [item for item in found if item and item["kind"] == "CustomResourceDefinition"]
+
+
 @cache
 def schemas() -> dict[tuple[str, str], dict[str, Any]]:
     """Schema by apiVersion and kind, unknown fields refused."""
     found = {}
     for path in sorted(FOLDER.glob("*/crds/*.yaml")):
-        for crd in yaml.load_all(path.read_text(), loader.LoneSign):
-            if not crd or crd["kind"] != "CustomResourceDefinition":
-                continue
+        for crd in read(path):
             spec = crd["spec"]
             for version in spec["versions"]:
                 if version["served"]:
