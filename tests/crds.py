@@ -1,7 +1,6 @@
 """Schemas of the kinds that others define, from CRDs that lie beside the checkout."""
 
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -18,10 +17,15 @@ here = pytest.mark.skipif(
 )
 
 
-def read(path: Path) -> list[Manifest]:
-    """The definitions of a file."""
-    found = yaml.load_all(path.read_text(), loader.LoneSign)
-    return [item for item in found if item and item["kind"] == "CustomResourceDefinition"]
+class _Loader(loader.Loader):
+    """The operator's CRDs have a bare `=` among the values of an enum."""
+
+
+def _word(_loader: _Loader, node: yaml.ScalarNode) -> str:
+    return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", _word)
 
 
 @cache
@@ -29,7 +33,9 @@ def schemas() -> dict[tuple[str, str], dict[str, Any]]:
     """Schema by apiVersion and kind, unknown fields refused."""
     found = {}
     for path in sorted(FOLDER.glob("*/crds/*.yaml")):
-        for crd in read(path):
+        for crd in yaml.load_all(path.read_text(), Loader=_Loader):
+            if not crd or crd["kind"] != "CustomResourceDefinition":
+                continue
             spec = crd["spec"]
             for version in spec["versions"]:
                 if version["served"]:
