@@ -12,7 +12,7 @@ import yaml
 
 from tests.environments import DATA
 from xwiki_stack import cluster as tools
-from xwiki_stack import gitops, intent, proc, repo
+from xwiki_stack import gitops, intent, loader, proc, render, repo
 from xwiki_stack.intent import Cluster, Environment
 from xwiki_stack.render import Manifest
 
@@ -54,7 +54,7 @@ def files(name: str) -> dict[str, str]:
 def values(name: str) -> dict[str, dict[str, Any]]:
     """The values of a cluster's upstream releases."""
     return {
-        Path(path).stem: yaml.safe_load(text)
+        Path(path).stem: yaml.load(text, loader.Loader)  # noqa: S506 - safe
         for path, text in files(name).items()
         if Path(path).stem in gitops.RELEASES
     }
@@ -114,7 +114,7 @@ def kustomized(folder: Path) -> tuple[Manifest, ...]:
     """What kustomize makes of a folder, as Flux asks it: files may lie elsewhere in the tree."""
     words = ["kustomize", "--load-restrictor", "LoadRestrictionsNone"]
     said = proc.run([tools.tools().kubectl, *words, folder]).out
-    return tuple(item for item in yaml.safe_load_all(said) if item)
+    return tuple(render.documents(said))
 
 
 def objects(name: str) -> list[tuple[str, Manifest]]:

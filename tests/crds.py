@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from xwiki_stack import repo
+from xwiki_stack import loader, repo
 from xwiki_stack.render import Manifest
 
 FOLDER = repo.beside() / "upstream"
@@ -18,7 +18,7 @@ here = pytest.mark.skipif(
 )
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(loader.Loader):
     """The operator's CRDs have a bare `=` among the values of an enum."""
 
 

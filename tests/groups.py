@@ -22,6 +22,7 @@ GROUPS = {
     "tests/e2e/test_matrix.py": "the stage of flows",
     "tests/e2e/test_semantics.py": "the stage of flows",
     "tests/e2e/": "shared wiki",
+    "tests/render/test_flux.py": "trees for Flux",
     "tests/render/test_secrets.py": "sealed Secrets",
 }
 """Beginning of a test's id to its group; the first that fits counts. Others go one by one."""

@@ -1,5 +1,6 @@
 """A checkout of its own for tests of sealed Secrets: a decided prod, throwaway keys, real sops."""
 
+import compileall
 import shutil
 import sys
 from dataclasses import dataclass
@@ -109,8 +110,9 @@ class Checkout:
         return found
 
     def bytes(self) -> dict[str, bytes]:
-        """Every file of the checkout."""
-        every = (path for path in self.root.rglob("*") if path.is_file())
+        """Every file of the checkout, but for Python's own."""
+        found = self.root.rglob("*")
+        every = (path for path in found if path.is_file() and path.suffix != ".pyc")
         return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in every}
 
     def copy(self, top: Path) -> "Checkout":
@@ -130,6 +132,8 @@ def pristine(top: Path) -> Checkout:
             shutil.copymode(file.path, target)
     for name in ("clusters/main.yaml", "envs/prod.yaml"):
         shutil.copyfile(DATA / "decided" / name, made.root / "values" / name)
+    # Else each command in each copy would compile all anew.
+    assert compileall.compile_dir(made.root / "scripts", quiet=1)
     said = made.run("generate")
     assert said.code == 0, said.err
     return made

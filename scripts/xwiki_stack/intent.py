@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from jsonschema import Draft7Validator, ValidationError
 
-from xwiki_stack import repo
+from xwiki_stack import loader, repo
 from xwiki_stack.errors import IntentError
 
 VALUES = repo.ROOT / "values"
@@ -500,7 +500,7 @@ def _read(values: Path, folder: str, name: str, kind: str) -> tuple[Any, str]:
     return _parse(path, where), where
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(loader.Loader):
     """YAML as people mean it: a key given twice is a mistake, not a silent choice."""
 
 

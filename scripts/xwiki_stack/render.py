@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from xwiki_stack import cluster, proc, repo
+from xwiki_stack import cluster, loader, proc, repo
 from xwiki_stack.errors import IntentError, StackError
 
 RELEASE = "xwiki-stack"
@@ -38,7 +38,7 @@ def helm_template(
 
 def documents(text: str) -> list[Manifest]:
     """The objects of a manifest. Raises yaml.YAMLError."""
-    return [item for item in yaml.safe_load_all(text) if item]
+    return [item for item in yaml.load_all(text, loader.Loader) if item]
 
 
 def helm_template_text(

@@ -111,7 +111,7 @@ def test_compilers_take_turns_and_their_caches_go_last(
     compiling = {name for name, step in steps.items() if step.lane == golang.LANE}
     built = {f"go-{name}" for name in nodeimage.MODULES} if bed == "offline" else set()
     compiled = {"kind", "helm3", "versitygw", "rclone", "promtool", "actionlint", "kube-score"}
-    compiled |= {"sops", "source-controller", "kustomize-controller", "helm-controller"}
+    compiled |= {"sops", "dyff", "source-controller", "kustomize-controller", "helm-controller"}
     assert compiling == {f"tool-{name}" for name in compiled} | built
     assert compiling <= set(steps["go-caches"].needs)
 

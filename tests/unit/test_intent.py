@@ -93,7 +93,7 @@ def test_what_an_intent_leaves_out_is_derived(values: Path) -> None:
         ("mysql: 60Gi", "mysql: 60gi", ["did you mean '60Gi'"]),
         ("purpose: local", "purpose: staging", ["host: 'localhost' is no public name"]),
         ("flavor: none", "flavor: none\n? [a]\n: 1", ["test.yaml:11", "a key must be one word"]),
-        ("flavor: none", "flavor: '\x01'", ["not YAML", "special characters"]),
+        ("flavor: none", "flavor: '\x01'", ["not YAML", "unacceptable character #x0001"]),
         ("17.10.13", "2026-13-45", ["not YAML", "month must be in"]),
         ("flavor: none", "flavor: none\n9: x\nfoo: y", ["9: unknown key", "foo: unknown key"]),
         (

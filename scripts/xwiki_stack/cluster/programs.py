@@ -29,6 +29,7 @@ class Tools:
     helm_controller: Path
     actionlint: Path
     kube_score: Path
+    dyff: Path
     """From helm3 on: only there when tests asked for them."""
     sops: Path
     """Only there when tests or `secrets` asked for it."""
@@ -61,6 +62,7 @@ def tools() -> Tools:
         sops=built("sops"),
         actionlint=built("actionlint"),
         kube_score=built("kube-score"),
+        dyff=built("dyff"),
     )
 
 

@@ -14,15 +14,10 @@ from typing import Any
 
 import yaml
 
-from xwiki_stack import proc, render, repo
+from xwiki_stack import loader, proc, render, repo
 from xwiki_stack.errors import IntentError, UndecidedError
 from xwiki_stack.policy import Manifest
 from xwiki_stack.review.changes import FILE
-
-try:  # A tenth of the time, where PyYAML was built with it; CRDs are large.
-    from yaml import CSafeLoader as _Base
-except ImportError:
-    from yaml import SafeLoader as _Base  # type: ignore[assignment]
 
 MAIN = ("origin/main", "main")
 """Where a review begins when nobody says: what others have, else what this checkout calls so."""
@@ -253,17 +248,6 @@ def _require_git() -> None:
         )
 
 
-class _Loader(_Base):
-    """YAML as Kubernetes reads it: a lone `=`, as in the CRDs of Prometheus, is a text."""
-
-
-def _lone_sign(loader: _Loader, node: yaml.ScalarNode) -> str:
-    return str(loader.construct_scalar(node))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:value", _lone_sign)
-
-
 def objects_in(path: Path, name: str) -> Iterator[Manifest]:
     """The objects of a file, each with a note of where it was.
 
@@ -282,7 +266,7 @@ def objects_in(path: Path, name: str) -> Iterator[Manifest]:
 
 def _documents(path: Path, name: str) -> list[Any]:
     try:
-        return list(yaml.load_all(path.read_text(), Loader=_Loader))
+        return list(yaml.load_all(path.read_text(), Loader=loader.LoneSign))
     except yaml.YAMLError as broken:
         said = " ".join(str(broken).split())
         raise IntentError(f"not YAML: {said}", where=name, next="correct it") from broken

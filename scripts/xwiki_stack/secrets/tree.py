@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from xwiki_stack import intent, proc
+from xwiki_stack import intent, loader, proc
 from xwiki_stack.secrets import rules
 
 Manifest = dict[str, Any]
@@ -28,7 +28,6 @@ _VALUES = re.compile(r"""(?:^|[{,])\s*["']?(?:data|stringData)["']?:""", re.M)
 _WORDS = (b"Secret", b"secretGenerator", b"sops")
 """Without one of them a file holds nothing of ours, and need not be parsed."""
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # bundles of CRDs take the other minutes
 _COPY = "kubectl.kubernetes.io/last-applied-configuration"
 _STORES = ("kms", "gcp_kms", "azure_kv", "hckms", "hc_vault", "pgp", "key_groups")
 """Where sops' metadata keeps keys that are none of age's."""
@@ -55,7 +54,7 @@ class File:
     def documents(self) -> list[Any] | None:
         """Its YAML documents (JSON is YAML); None where it is a template, or broken."""
         try:
-            every = yaml.load_all(self.content, Loader=_Loader)
+            every = yaml.load_all(self.content, Loader=loader.Loader)
             return [item for item in every if item is not None]
         except (yaml.YAMLError, ValueError):
             return None
