@@ -20,7 +20,7 @@ GROUPS = {
     "tests/e2e/test_drill.py": "tried",
     "tests/e2e/test_xar.py": "exported",
     "tests/e2e/test_matrix.py": "the stage of flows",
-    "tests/e2e/test_semantics.py": "the stage of flows",
+    "tests/e2e/test_semantics.py": "the cases of policies",
     "tests/e2e/": "shared wiki",
     "tests/render/test_flux.py": "trees for Flux",
     "tests/render/test_secrets.py": "sealed Secrets",

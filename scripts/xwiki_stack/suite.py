@@ -15,7 +15,7 @@ checkout's is touched by them."""
 KEEP = "XWIKI_STACK_KEEP"
 """Set to 1, the test cluster stays after the run and the next run goes on with it as it is."""
 
-WORKERS = ("-n", "4")
+WORKERS = ("-n", "3")
 """Of pytest-xdist, for a whole run: what waits for a cluster leaves the cores to the others.
 tests/groups.py says which tests share a worker."""
 

@@ -57,8 +57,8 @@ true
 
 ASK = """
 ask() {
-    said=$(nsenter --net=/run/netns/outside timeout 5 socat -u OPEN:/dev/null \\
-        "TCP4:$3:$4,bind=$2,connect-timeout=SECONDS" 2>&1) && code=0 || code=$?
+    said=$(socat -u OPEN:/dev/null "TCP4:$3:$4,bind=$2,connect-timeout=SECONDS" 2>&1) \\
+        && code=0 || code=$?
     case "$code $said" in
         0*) echo "$1 open" ;;
         *refused*) echo "$1 refused" ;;
@@ -80,9 +80,9 @@ class Outside:
     bed: Bed
     node: str
 
-    def run(self, script: str) -> str:
-        """Run a script on the node."""
-        return cluster.on_node(self.bed.name, self.node, ["bash", "-c", script]).out
+    def run(self, script: str, *within: str) -> str:
+        """Run a script on the node. within: a program that runs it, with its words."""
+        return cluster.on_node(self.bed.name, self.node, [*within, "bash", "-c", script]).out
 
     def asked(self, places: Mapping[str, tuple[str, str, int]]) -> dict[str, str]:
         """What came of TCP connections, by name; each from an address outside to one and a port."""
@@ -90,7 +90,8 @@ class Outside:
         found: dict[str, str] = {}
         # A process each: not all at once.
         for start in range(0, len(words), 100):
-            said = self.run(ASK.replace("PLACES", " ".join(words[start : start + 100])))
+            asked = ASK.replace("PLACES", " ".join(words[start : start + 100]))
+            said = self.run(asked, "nsenter", "--net=/run/netns/outside")
             found |= dict(line.split() for line in said.splitlines())
         assert found.keys() == places.keys()
         assert set(found.values()) <= {OPEN, SILENT, REFUSED}

@@ -1,7 +1,11 @@
 """Connections from one pod to many places at once, and what came of each; and who answers them."""
 
 import json
+import subprocess
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.e2e.conftest import Bed
@@ -13,6 +17,9 @@ there; a name that does not resolve. Only the second says something of a policy.
 
 SECONDS = 1.5
 """How long an answer is waited for: the second packet of a connection comes after one."""
+
+PATIENCE = 180.0
+"""Seconds for an answer to a question: all of its places, on a busy machine."""
 
 PODS_NETWORK = "10.244.0.0/16"
 """The network of kind's pods."""
@@ -43,11 +50,12 @@ def ask(place):
             return "refused" if isinstance(error, ConnectionRefusedError) else f"failed: {error}"
     return "open"
 
-places = json.load(sys.stdin)
 with concurrent.futures.ThreadPoolExecutor(256) as pool:
-    print(json.dumps(dict(zip(places, pool.map(ask, places.values())))))
+    for line in sys.stdin:
+        places = json.loads(line)
+        print(json.dumps(dict(zip(places, pool.map(ask, places.values())))), flush=True)
 """.replace("SECONDS", str(SECONDS))
-"""Places by name from standard input; what came of each, by name."""
+"""Places by name, a line for each question; what came of each, by name."""
 
 SERVE = """
 import json, selectors, socket, sys
@@ -85,11 +93,67 @@ while True:
 """Answers with what it gets, on all ports of {"TCP": [...], "UDP": [...]}, its first argument."""
 
 
+@dataclass
+class Askers:
+    """A program in each pod that asks for as long as this is open, begun with its first question.
+
+    To begin one costs many times what a question does.
+    """
+
+    bed: Bed
+    held: dict[tuple[str, str], "subprocess.Popen[str]"] = field(default_factory=dict)
+
+    def __enter__(self) -> "Askers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self.held:
+            self.drop(*next(iter(self.held)))
+
+    def asked(self, namespace: str, pod: str, places: Mapping[str, Place]) -> dict[str, str]:
+        """What came of a connection from a pod to each place. One question at a time of a pod."""
+        program = self.held.get((namespace, pod)) or self.begin(namespace, pod)
+        assert program.stdin
+        assert program.stdout
+        late = threading.Timer(PATIENCE, program.kill)
+        late.start()
+        try:
+            print(json.dumps(places), file=program.stdin, flush=True)
+            line = program.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            late.cancel()
+        if not line:
+            self.drop(namespace, pod)
+            raise AssertionError(f"{namespace}/{pod} does not say what it sees")
+        found: dict[str, str] = json.loads(line)
+        return found
+
+    def begin(self, namespace: str, pod: str) -> "subprocess.Popen[str]":
+        """Start the program in a pod."""
+        words = ["exec", "-i", "-n", namespace, pod, "--", "python3", "-c", ASK]
+        argv: list[str | Path] = [
+            cluster.tools().kubectl,
+            "--kubeconfig",
+            self.bed.kubeconfig,
+            *words,
+        ]
+        self.held[namespace, pod] = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self.held[namespace, pod]
+
+    def drop(self, namespace: str, pod: str) -> None:
+        """End the program in a pod: it would not notice that the pod is another one."""
+        with self.held.pop((namespace, pod)) as program:
+            program.kill()
+
+
 def asked(bed: Bed, namespace: str, pod: str, places: Mapping[str, Place]) -> dict[str, str]:
-    """What came of a connection from a pod to each place."""
-    words = ["exec", "-i", "-n", namespace, pod, "--", "python3", "-c", ASK]
-    found: dict[str, str] = json.loads(bed.kubectl(*words, stdin=json.dumps(places)).out)
-    return found
+    """What came of a connection from a pod to each place, asked once."""
+    with Askers(bed) as askers:
+        return askers.asked(namespace, pod, places)
 
 
 def image(bed: Bed) -> str:

@@ -22,7 +22,7 @@ from tests.e2e import probes
 from tests.e2e.conftest import Bed, make_namespace
 from tests.e2e.outside import NETWORK, Outside, outside
 from tests.e2e.patience import eventually
-from tests.e2e.probes import OPEN, SILENT
+from tests.e2e.probes import OPEN, SILENT, Askers
 from xwiki_stack import flows, matrix, render, upstream
 from xwiki_stack.matrix import Guard, World
 from xwiki_stack.oracle import EGRESS, INGRESS, Manifest, Place
@@ -51,6 +51,9 @@ CALLERS = ("clients", "apiserver", "nodes", "acme")
 
 FLAG = "stage-flag"
 """A namespace, and its pod, that no row is about: by it is seen which policies the engine knows."""
+
+AT_ONCE = 16
+"""How many pods ask at a time: of more at once the engine drops what it has no time for."""
 
 Key = tuple[str, str, str, int]
 """Who, whom, protocol, port."""
@@ -134,6 +137,7 @@ class Stage:
 
     bed: Bed
     there: Outside
+    askers: Askers
     world: World
     actors: dict[str, Place]
     servers: dict[str, Place]
@@ -257,13 +261,13 @@ class Stage:
             place, own = places[source], by_source[source]
             if place.namespace:
                 asked = {at: (hosts[key[1]], key[3], key[2]) for at, key in own.items()}
-                found = probes.asked(self.bed, place.namespace, place.name, asked)
+                found = self.askers.asked(place.namespace, place.name, asked)
             else:
                 called = {at: (place.address, hosts[key[1]], key[3]) for at, key in own.items()}
                 found = self.there.asked(called)
             return {key: found[at] for at, key in own.items()}
 
-        with ThreadPoolExecutor(6) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             return {key: said for part in pool.map(of, by_source) for key, said in part.items()}
 
     def wanted(self, source: Place, target: Place, kind: str, port: int) -> bool:
@@ -320,8 +324,8 @@ class Stage:
 def stage(bed: Bed, folder: Path) -> Iterator[Stage]:
     """The stage with all its pods; gone afterwards."""
     world = told(staged(folder))
-    with outside(bed) as there:
-        played = Stage(bed, there, world, cast(world), servers(world))
+    with outside(bed) as there, Askers(bed) as askers:
+        played = Stage(bed, there, askers, world, cast(world), servers(world))
         bed.kubectl("delete", "namespace", *played.namespaces, FLAG, "--ignore-not-found")
         try:
             played.furnish()

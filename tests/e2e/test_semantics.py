@@ -16,7 +16,7 @@ from tests import semantics
 from tests.e2e import probes
 from tests.e2e.conftest import Bed
 from tests.e2e.patience import eventually
-from tests.e2e.probes import OPEN, PODS_NETWORK, SILENT
+from tests.e2e.probes import OPEN, PODS_NETWORK, SILENT, Askers
 from tests.semantics import Case, Probe
 from xwiki_stack import oracle
 from xwiki_stack.oracle import Manifest, Place
@@ -39,6 +39,7 @@ class Set:
     """The pods of the cases, in namespaces of their own."""
 
     bed: Bed
+    askers: Askers
     number: int
 
     @property
@@ -89,7 +90,7 @@ class Set:
                     number, _, kind = probe[2].partition("/")
                     place = (self.addresses[probe[1]], int(number), kind.upper())
                     asked[" ".join(probe)] = place
-            found = probes.asked(self.bed, *self.real(source), asked)
+            found = self.askers.asked(*self.real(source), asked)
             own = [probe for probe in semantics.probes() if probe[0] == source]
             return {probe: found[" ".join(probe)] for probe in own}
 
@@ -160,7 +161,8 @@ def by_oracle(case: Case, addresses: Addresses) -> dict[Probe, bool]:
 @pytest.fixture(scope="module")
 def verdicts(bed: Bed) -> Iterator[dict[str, str]]:
     """What was not so in each case, by name; a case for each set at a time."""
-    sets = [Set(bed, number) for number in range(SETS)]
+    askers = Askers(bed)
+    sets = [Set(bed, askers, number) for number in range(SETS)]
     every = [name for own in sets for name in own.namespaces]
     bed.kubectl("delete", "namespace", *every, "--ignore-not-found")
     for own in sets:
@@ -180,9 +182,9 @@ def verdicts(bed: Bed) -> Iterator[dict[str, str]]:
     told = {case.name: (case, True) for case in semantics.cases()}
     lots = {str(seed): (semantics.drawn(seed), False) for seed in range(LOTS)}
     cases = {**told, **lots}
-    with ThreadPoolExecutor(SETS) as pool:
-        found = pool.map(lambda pair: judged(*pair), cases.values())
-        yield dict(zip(cases, found, strict=True))
+    with askers, ThreadPoolExecutor(SETS) as pool:
+        found = list(pool.map(lambda pair: judged(*pair), cases.values()))
+    yield dict(zip(cases, found, strict=True))
     bed.kubectl("delete", "namespace", *every, "--wait=false")
 
 
