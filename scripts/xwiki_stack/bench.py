@@ -192,12 +192,12 @@ def _demo(emit: Emit, ask: Ask) -> list[Figure]:
 
 
 def _packets(emit: Emit, ask: Ask) -> list[Figure]:
-    """Connections between pods of the tests' stage, all open, as many at once as it has."""
+    """Connections between pods of the tests' stage, all open; many at a time."""
     probes, seconds = packets.measured(
         lambda words, env: suite.test(words, emit=emit, ask=ask, env=env)
     )
     each = f"{seconds * 500 / probes:.1f} s"
-    return [Figure(f"500 probes by packets, of {probes} at once", each, goal="<= 15 s")]
+    return [Figure(f"500 probes by packets, of {probes} side by side", each, goal="<= 15 s")]
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ Run = Callable[[Sequence[str], Mapping[str, str]], object]
 class Results:
     """What one run found: of which commit, on which machine, on which day (UTC).
 
-    probes: connections that were tried at once, in `seconds`; the table's verdicts on them.
+    probes: connections that were tried side by side, in `seconds`; the table's verdicts on them.
     noticed, living: changes of policies, by name, that packets told and that they did not.
     failed: tests that did not pass.
     """
@@ -72,7 +72,7 @@ def prove(run: Run) -> Results:
 
 
 def measured(run: Run) -> tuple[int, float]:
-    """How many probes the positive control made at once, and in how many seconds."""
+    """How many probes the positive control made side by side, and in how many seconds."""
     report, words = proofs.report("probes")
     run([*words, OPEN], {})
     found = _told(list(proofs.cases(report)))
@@ -119,7 +119,7 @@ def lines() -> list[str]:
         "",
         "On a kind cluster whose engine enforces policies, a pod stands in for every peer and"
         f" servers of the bed for what lies outside: {found.probes} connections, all open without"
-        f" policies ({found.seconds:.0f} s for all of them at once). With the policies of the table"
+        f" policies ({found.seconds:.0f} s for all of them, many at a time). With the policies of the table"
         f" {found.open} connect and {found.silent} get no answer, as the table says. Then each"
         " policy is deleted, and widened to everybody.",
         "",
