@@ -119,7 +119,7 @@ def lines() -> list[str]:
         "",
         "On a kind cluster whose engine enforces policies, a pod stands in for every peer and"
         f" servers of the bed for what lies outside: {found.probes} connections, all open without"
-        f" policies ({found.seconds:.0f} s for all of them, many at a time). With the policies of the table"
+        f" policies ({found.seconds:.0f} s for all, many at a time). With the policies of the table"
         f" {found.open} connect and {found.silent} get no answer, as the table says. Then each"
         " policy is deleted, and widened to everybody.",
         "",
