@@ -193,9 +193,7 @@ def _demo(emit: Emit, ask: Ask) -> list[Figure]:
 
 def _packets(emit: Emit, ask: Ask) -> list[Figure]:
     """Connections between pods of the tests' stage, all open; many at a time."""
-    probes, seconds = packets.measured(
-        lambda words, env: suite.test(words, emit=emit, ask=ask, env=env)
-    )
+    probes, seconds = packets.measured(partial(suite.test, emit=emit, ask=ask))
     each = f"{seconds * 500 / probes:.1f} s"
     return [Figure(f"500 probes by packets, of {probes} side by side", each, goal="<= 15 s")]
 

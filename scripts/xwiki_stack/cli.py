@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -267,8 +268,7 @@ def _faults(_arguments: argparse.Namespace) -> int:
 
 def _flows(arguments: argparse.Namespace) -> int:
     if arguments.packets:
-        ask = _asker(arguments)
-        told = packets.prove(lambda words, env: suite.test(words, emit=print, ask=ask, env=env))
+        told = packets.prove(partial(suite.test, emit=print, ask=_asker(arguments)))
         mutation.publish()
         print(told.summary)
         return int(bool(told.living or told.failed))

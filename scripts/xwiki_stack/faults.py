@@ -9,7 +9,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +78,7 @@ def prove(*, emit: Emit) -> Results:
     """
     steps.execute(cluster.tool_steps(), emit)
     report, words = proofs.report("faults")
-    # Of the beginning: whoever works on meanwhile changes nothing of what is tried.
-    origin = figures.commit(RESULTS, PAGE), figures.machine(), datetime.now(UTC).date().isoformat()
+    origin = figures.origin(RESULTS, PAGE)
     argv = [sys.executable, "-m", "pytest", "-m", "fault", *words]
     code = proc.attached(argv, env={**os.environ, ALL: "1"}, cwd=repo.ROOT)
     if code not in (0, 1) or not report.exists():

@@ -90,14 +90,16 @@ class Document:
 
     def measured(self, figures: list[Figure], circumstances: str = "") -> Group:
         """A group of this commit, machine and day."""
-        today = datetime.now(UTC).date().isoformat()
-        return Group(
-            commit(self.results, self.page, *self.blocks.values()),
-            machine(),
-            today,
-            figures,
-            circumstances,
-        )
+        found = origin(self.results, self.page, *self.blocks.values())
+        return Group(*found, figures, circumstances)
+
+
+def origin(*own: Path) -> tuple[str, str, str]:
+    """Commit (own: as in `commit`), machine and day (UTC) of what is measured or tried now.
+
+    To be asked for at the beginning: whoever works on meanwhile changes nothing of what is tried.
+    """
+    return commit(*own), machine(), datetime.now(UTC).date().isoformat()
 
 
 def commit(*own: Path) -> str:

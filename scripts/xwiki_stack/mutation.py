@@ -9,7 +9,6 @@ import ipaddress
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from xwiki_stack import figures, flows, matrix, oracle, packets, repo
@@ -198,17 +197,13 @@ def prove() -> Score:
 
     Raises IntentError for a table that contradicts itself.
     """
-    # Of the beginning: whoever works on meanwhile changes nothing of what is tried.
-    origin = {
-        "commit": figures.commit(RESULTS, flows.PAGE),
-        "machine": figures.machine(),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
+    commit, machine, date = figures.origin(RESULTS, flows.PAGE)
     matrix.refuse_contradictions()
     table = flows.load()
     found = score(matrix.fullest_world(table))
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps({**origin, "mutation": asdict(found)}, indent=2) + "\n")
+    said = {"commit": commit, "machine": machine, "date": date, "mutation": asdict(found)}
+    RESULTS.write_text(json.dumps(said, indent=2) + "\n")
     publish()
     return found
 

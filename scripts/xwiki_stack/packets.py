@@ -7,7 +7,6 @@ every one. The oracle's own score is `mutation`'s.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 
 from xwiki_stack import figures, proofs, repo
 from xwiki_stack.errors import StackError
@@ -61,11 +60,22 @@ def prove(run: Run) -> Results:
     Raises StackError when pytest did not come to its end, or probed nothing; what was written
     before stays.
     """
-    # Of the beginning: whoever works on meanwhile changes nothing of what is tried.
-    origin = figures.commit(RESULTS), figures.machine(), datetime.now(UTC).date().isoformat()
+    origin = figures.origin(RESULTS)
     report, words = proofs.report("packets")
     run([*words, TESTS], {ALL: "1"})
-    results = Results(*origin, **_told(list(proofs.cases(report))))  # type: ignore[arg-type]
+    cases = list(proofs.cases(report))
+    probes, seconds = _probed(cases)
+    noticed = _told(cases, "noticed")
+    results = Results(
+        *origin,
+        probes=probes,
+        seconds=seconds,
+        open=sum(map(int, _told(cases, "open"))),
+        silent=sum(map(int, _told(cases, "silent"))),
+        noticed=noticed,
+        living=[words for words in _told(cases, "changed") if words not in noticed],
+        failed=sorted({case.test for case in cases if not case.passed}),
+    )
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(asdict(results), indent=2) + "\n")
     return results
@@ -75,31 +85,20 @@ def measured(run: Run) -> tuple[int, float]:
     """How many probes the positive control made side by side, and in how many seconds."""
     report, words = proofs.report("probes")
     run([*words, OPEN], {})
-    found = _told(list(proofs.cases(report)))
-    return int(str(found["probes"])), float(str(found["seconds"]))
+    return _probed(list(proofs.cases(report)))
 
 
-def _told(cases: Sequence[Case]) -> dict[str, object]:
-    """The facts of a run's tests, as Results has them."""
+def _told(cases: Sequence[Case], name: str) -> list[str]:
+    """What the tests of a run recorded by a name, in order."""
+    return [words for case in cases for words in case.told.get(name, ())]
 
-    def every(name: str) -> list[str]:
-        return [words for case in cases for words in case.told.get(name, ())]
 
-    def number(name: str) -> float:
-        return float(next(iter(every(name)), 0))
-
-    if not number("probes"):
+def _probed(cases: Sequence[Case]) -> tuple[int, float]:
+    """The probes of the positive control, and their seconds, 0 where it failed. Raises StackError without."""
+    probes = sum(map(int, _told(cases, "probes")))
+    if not probes:
         raise StackError("no probe was made", next="see what pytest said")
-    noticed = every("noticed")
-    return {
-        "probes": int(number("probes")),
-        "seconds": number("seconds"),
-        "open": int(number("open")),
-        "silent": int(number("silent")),
-        "noticed": noticed,
-        "living": [words for words in every("changed") if words not in noticed],
-        "failed": sorted({case.test for case in cases if not case.passed}),
-    }
+    return probes, sum(map(float, _told(cases, "seconds")))
 
 
 def earlier() -> Results | None:

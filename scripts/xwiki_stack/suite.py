@@ -41,10 +41,10 @@ def config() -> cluster.Config:
 
 def test(
     words: Sequence[str],
+    env: Mapping[str, str] = MappingProxyType({}),
     *,
     emit: Callable[[str], None],
     ask: Callable[[str], bool],
-    env: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Prepare what tests need (with progress), then run pytest with `words`; 1 if a test failed.
 
