@@ -94,7 +94,10 @@ def _told(cases: Sequence[Case], name: str) -> list[str]:
 
 
 def _probed(cases: Sequence[Case]) -> tuple[int, float]:
-    """The probes of the positive control, and their seconds, 0 where it failed. Raises StackError without."""
+    """The probes of the positive control, and their seconds, 0 where it failed.
+
+    Raises StackError without any probe.
+    """
     probes = sum(map(int, _told(cases, "probes")))
     if not probes:
         raise StackError("no probe was made", next="see what pytest said")
